@@ -1,0 +1,1 @@
+"""One package a paper: notes, model, training jobs, figure, claims, entry point."""

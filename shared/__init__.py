@@ -1,0 +1,1 @@
+"""What every paper here shares: layers with their pullbacks, data, the experiment engine, the ledger."""

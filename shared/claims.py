@@ -1,0 +1,111 @@
+"""The ledger: a paper's claims as functions of recorded rows, and the verdict that follows from what was measured."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+Verdict = Literal["reproduced", "same direction", "not reproduced", "not tested at this scale"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+COLUMNS = ("id", "source", "statement", "paper", "measured", "min", "max", "n", "tolerance", "verdict", "data")
+NONE_PRINTED = "none printed"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper, written down before it is measured.
+
+    ``measure`` maps the recorded rows to one value per seed, and to nothing where the rows hold nothing to measure.
+    ``holds`` says whether the median of those values is within ``tolerance`` (the same rule, in words); where it is
+    not, ``same_direction`` says whether the effect is there at all. ``paper`` is the number that the paper prints.
+    """
+
+    id: str
+    source: str
+    statement: str
+    measure: Callable[[pd.DataFrame], Sequence[float]]
+    holds: Callable[[float], bool]
+    tolerance: str
+    paper: float | None = None
+    same_direction: Callable[[float], bool] | None = None
+
+
+def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, diverged: bool = False) -> pd.DataFrame:
+    """The ledger, one row a claim: median, range and number of the values measured on ``rows``, and the verdict.
+
+    ``seeds`` is how many were declared, ``diverged`` whether a job ended in NaN or infinity: a claim that lost a value
+    this way is not reproduced. Values that are not all finite have no median (NaN). Raises ValueError when two claims
+    share an id.
+    """
+    ids = [claim.id for claim in claims]
+    if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+        raise ValueError(f"claims share an id: {', '.join(repeated)}")
+    return pd.DataFrame([_judge_one(claim, rows, data, seeds, diverged) for claim in claims], columns=list(COLUMNS))
+
+
+def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged: bool) -> dict[str, object]:
+    values = [] if rows.empty else [float(value) for value in claim.measure(rows)]
+    known = bool(values) and all(map(math.isfinite, values))
+    middle, low, high = (median(values), min(values), max(values)) if known else (math.nan,) * 3
+
+    verdict: Verdict
+    if diverged and len(values) < seeds:
+        verdict = "not reproduced"
+    elif not values:
+        verdict = "not tested at this scale"
+    elif known and claim.holds(middle):
+        verdict = "reproduced"
+    elif known and claim.same_direction is not None and claim.same_direction(middle):
+        verdict = "same direction"
+    else:
+        verdict = "not reproduced"
+
+    return {
+        "id": claim.id,
+        "source": claim.source,
+        "statement": claim.statement,
+        "paper": NONE_PRINTED if claim.paper is None else f"{claim.paper:.10g}",
+        "measured": _six_digits(middle),
+        "min": _six_digits(low),
+        "max": _six_digits(high),
+        "n": len(values),
+        "tolerance": claim.tolerance,
+        "verdict": verdict,
+        "data": data,
+    }
+
+
+def _six_digits(value: float) -> float:
+    """``value`` to six significant digits: what differs beyond them is the machine, not the result."""
+    return float(f"{value:.6g}")
+
+
+def measured_text(row: Mapping[Any, Any]) -> str:
+    """The measured median of a ledger's row for a reader, with its range when there is more than one value."""
+    if row["n"] == 0:
+        return "not measured"
+    if math.isnan(row["measured"]):
+        return "not finite"
+    median_text = f"{row['measured']:.5g}"
+    return median_text if row["n"] == 1 else f"{median_text} [{row['min']:.5g}, {row['max']:.5g}]"
+
+
+def ledger_text(ledger: pd.DataFrame) -> str:
+    """``ledger`` (from ``judge``) as a table for the terminal, with the count of each verdict below."""
+    table = [("claim", "paper", "ours [min, max]", "verdict")]
+    for row in ledger.to_dict("records"):
+        table.append((row["id"], row["paper"], measured_text(row), row["verdict"]))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*lines, "", verdict_counts(ledger)])
+
+
+def verdict_counts(ledger: pd.DataFrame) -> str:
+    """How many of the claims got which verdict, such as ``3 claims: 2 reproduced, 1 not reproduced``."""
+    found = [(verdict, int((ledger["verdict"] == verdict).sum())) for verdict in VERDICTS]
+    noun = "claim" if len(ledger) == 1 else "claims"
+    return f"{len(ledger)} {noun}: " + ", ".join(f"{count} {verdict}" for verdict, count in found if count)

@@ -1,0 +1,411 @@
+"""The experiment engine: jobs -> rows. It knows nothing of any paper.
+
+A job is a small dict of scalars that decides every number it leads to, ``{"method": "aevb", "latent": 3, "seed": 0,
+"steps": 1000, ...}``, and ``train(job, run)`` does it, telling ``run`` what happens. The job's folder is a function of
+the job, so the same command run again *is* the resume, and a changed setting is another folder.
+"""
+
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from shared import checkpoint, machine, tree
+from shared.errors import Diverged, InUse, RunError, Stopped
+from shared.files import write_files
+from shared.tree import Array, Tree
+
+Job = dict[str, Any]
+Train = Callable[[Job, "Run"], None]
+PATIENCE = 2.0  # seconds a lock may stay held by a process that is about to end
+
+
+def notice(line: str) -> None:
+    """One line for the user that does not belong to the result, past any progress bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
+class Board:
+    """A few integers that the processes of one command share through a file: the stop signal, then each job's step."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "r+b") as file:
+            self.cells = np.frombuffer(mmap.mmap(file.fileno(), 0), np.int64)
+
+    @property
+    def stop(self) -> int:
+        return int(self.cells[0])
+
+    @stop.setter
+    def stop(self, signal_number: int) -> None:
+        self.cells[0] = signal_number
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How jobs are run; none of it changes what they compute, but for ``threads`` in the last bit."""
+
+    folder: Path  # of the scale: results/<paper>/<scale>
+    label: str  # "<paper>/<scale>"
+    named_by: tuple[str, ...]  # the keys of a job that name its folder
+    code: str  # digest of the sources
+    threads: int = 1
+    checkpoint_every: int = 1000
+    wait: bool = False
+
+    def name(self, job: Job) -> str:
+        """The job's stable name: its naming keys, then a digest of all of it."""
+        digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:8]
+        words = [str(job[k]) if isinstance(job[k], str) else f"{k}{job[k]}" for k in self.named_by if k in job]
+        return "-".join([*words, digest])
+
+    def run_folder(self, job: Job) -> Path:
+        return self.folder / "runs" / self.name(job)
+
+
+class Run:
+    """What a training function is given: its random numbers, its steps, and somewhere to put rows and arrays.
+
+    ``restore(state)`` once, with every array that must survive; then ``for step in run.steps()``. At each turn of the
+    loop the run may write a checkpoint, or end with one because a signal asked for it.
+    """
+
+    def __init__(self, job: Job, setting: Setting, board: Board | None = None, cell: int = 0, parent: int = 0) -> None:
+        self.job, self.setting, self.board, self.cell, self.parent = job, setting, board, cell, parent
+        self.folder = setting.run_folder(job)
+        self.label = f"{setting.label}/{setting.name(job)}"
+        self.rng = np.random.default_rng(job["seed"])
+        self.step = 0
+        self.rows: list[dict[str, Any]] = []
+        self.arrays: dict[str, Array] = {}
+        self.history: list[dict[str, Any]] = []  # under what it ran: one entry a resume that found something changed
+        self.seconds = 0.0
+        self.resuming = False
+        self._state: Tree = {}
+        self._started = time.monotonic()
+        self._saved = 0
+
+    def restore(self, state: Tree) -> None:
+        """Name the arrays that a checkpoint holds; if there is one, copy it into them and go on from its step."""
+        self._state = state
+        under = {
+            "code": self.setting.code,
+            "numpy": np.__version__,
+            "blas": machine.blas()["architecture"],
+            "threads": self.setting.threads,
+        }
+        found = checkpoint.load(self.folder) if self.folder.exists() else None
+        if found is None:
+            self.history = [under]
+            if self.resuming:
+                notice(f"{self.label}: no checkpoint yet, starting at step 0")
+            return
+        self.step, arrays, meta = found
+        for path, array in tree.leaves(state):
+            array[...] = arrays[path]
+        self.rng.bit_generator.state = meta["rng"]
+        self.rows, self.seconds, self.history = meta["rows"], meta["seconds"], meta["history"]
+        self._saved = self.step
+        notice(f"resuming {self.label} at step {self.step}")
+        changed = [key for key in under if under[key] != self.history[-1][key]]
+        if changed:
+            was = ", ".join(f"{key} {self.history[-1][key]} -> {under[key]}" for key in changed)
+            notice(f"warning: {self.label} continues under changed conditions: {was}")
+            self.history = [*self.history, under | {"from_step": self.step}]
+
+    def steps(self) -> Iterator[int]:
+        """The steps still to do, of the job's ``steps``."""
+        total = self.job["steps"]
+        while self.step < total:
+            yield self.step
+            self.step += 1
+            if self.board is None:
+                continue
+            self.board.cells[self.cell] = self.step
+            if self.parent and os.getppid() != self.parent:
+                os._exit(1)  # the command was killed: leave the folder to its successor
+            if self.board.stop:
+                self.save()
+                raise Stopped(f"stopped at step {self.step}", self.board.stop)
+            if self.step % self.setting.checkpoint_every == 0:
+                self.save()
+        if self.board is not None:
+            self.save()
+
+    def check(self, loss: float) -> None:
+        """Raise Diverged unless the loss of the present step is finite."""
+        if not np.isfinite(loss):
+            good = f"last good checkpoint step {self._saved}" if self._saved else "no checkpoint yet"
+            raise Diverged(f"loss is {loss} at step {self.step}; {good}. Lower learning_rate.")
+
+    def record(self, **row: Any) -> None:
+        """Keep a row of scalars."""
+        self.rows.append({key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()})
+
+    def keep(self, **arrays: Array) -> None:
+        """Keep arrays (pictures, say) beside the rows."""
+        self.arrays.update(arrays)
+
+    def save(self) -> None:
+        """Write a checkpoint of the present step."""
+        meta = {
+            "rng": self.rng.bit_generator.state,
+            "rows": self.rows,
+            "seconds": self.elapsed(),
+            "history": self.history,
+        }
+        checkpoint.save(self.folder, self.step, self._state, meta)
+        self._saved = self.step
+
+    def elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+
+class Outcome(NamedTuple):
+    """How one job ended: the step it reached and the error that ended it, if one did."""
+
+    job: Job
+    step: int
+    error: RunError | None
+
+
+@contextmanager
+def locked(folder: Path, wait: bool, board: Board) -> Iterator[None]:
+    """Hold the run folder; the lock dies with its holder. InUse when another process has it (unless ``wait``)."""
+    with open(folder / "lock", "a+") as file:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if board.stop:
+                    raise Stopped("stopped while waiting for the run folder", board.stop) from None
+                if not wait and time.monotonic() > deadline:
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    raise InUse(f"{folder} is in use by {holder}. Wait for it, or add wait=true.") from None
+                time.sleep(0.05)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield
+
+
+def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: int, parent: int) -> Outcome:
+    """Do one job, in this process, from wherever its folder stands. Errors that concern the user come back as values."""
+    board = Board(board_path)
+    if parent:
+        machine.keep_heap()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches everyone: the command tells us
+        signal.signal(signal.SIGTERM, lambda number, frame: setattr(board, "stop", number))
+    run = Run(job, setting, board, cell, parent)
+    try:
+        if board.stop:
+            raise Stopped("stopped before it started", board.stop)
+        run.resuming = run.folder.exists()
+        run.folder.mkdir(exist_ok=True)
+        with locked(run.folder, setting.wait, board), machine.blas_threads(setting.threads):
+            checkpoint.clean(run.folder)
+            if not finished(run.folder):
+                _train(train, run)
+    except RunError as error:
+        return Outcome(job, run.step, error)
+    except OSError as error:
+        return Outcome(job, run.step, RunError(f"{run.folder}: {error.strerror}. Run the same command again."))
+    return Outcome(job, run.step, None)
+
+
+def _train(train: Train, run: Run) -> None:
+    """Train, then write the rows: their file is what marks the job as finished."""
+    try:
+        # Overflow on the way to a NaN is not news: the check of the loss is what reports it.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            train(run.job, run)
+    except Diverged:
+        write_files({run.folder / "diverged.json": json.dumps(run.rows).encode()})
+        raise
+    if run.arrays:
+        np_file = run.folder / "arrays.npz"
+        write_files({np_file: checkpoint.packed(run.arrays)})
+    record = {"job": run.job, "rows": run.rows, "seconds": run.elapsed(), "history": run.history}
+    write_files({run.folder / "rows.json": json.dumps(record, indent=1).encode()})
+
+
+def finished(folder: Path) -> bool:
+    """Whether the job of this folder has written its rows."""
+    return (folder / "rows.json").exists()
+
+
+@dataclass
+class Experiment:
+    """The jobs of one command: ``run`` them in workers, all in one progress bar; ``finish`` says how it went."""
+
+    setting: Setting
+    workers: int
+    board: Board
+    board_path: Path
+    cluster: Any = None  # a submitit executor; None runs on this machine
+    failures: list[Outcome] = field(default_factory=list)
+    trained: bool = False  # whether any job had something left to do
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, train: Train, jobs: Sequence[Job], forecast: bool = False) -> pd.DataFrame:
+        """Every job's rows (the job's own settings in each), doing what is not done yet.
+
+        Raises Stopped after a signal, InUse when another process has a job, RunError when one failed otherwise. A
+        diverged job does not raise: its rows are returned as far as they go and it is listed in ``failures``.
+        """
+        pending = [job for job in jobs if not finished(self.setting.run_folder(job))]
+        if pending:
+            self.trained = True
+            if forecast:
+                self.forecast(train, pending)
+            self._execute(train, pending)
+        rows = []
+        for job in jobs:
+            folder = self.setting.run_folder(job)
+            if finished(folder):
+                record = json.loads((folder / "rows.json").read_text())
+                if record["history"] and (was := record["history"][-1]["code"]) != self.setting.code:
+                    notice(f"warning: {self.setting.label}/{folder.name} was made by code {was}, now {self.setting.code}")
+            else:
+                record = {"job": job, "rows": json.loads((folder / "diverged.json").read_text()), "history": []}
+            self.records.append(record | {"name": folder.name})
+            rows += [job | row for row in record["rows"]]
+        return pd.DataFrame(rows)
+
+    def weights(self, job: Job) -> dict[str, Array]:
+        """The arrays of a finished job's last checkpoint, by path."""
+        found = checkpoint.load(self.setting.run_folder(job))
+        if found is None:
+            raise RunError(f"{self.setting.run_folder(job)} has no checkpoint. Delete that folder and run again.")
+        return found[1]
+
+    def arrays(self, job: Job) -> dict[str, Array]:
+        """What a finished job gave to ``keep``."""
+        with np.load(self.setting.run_folder(job) / "arrays.npz", allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def forecast(self, train: Train, jobs: Sequence[Job]) -> float:
+        """Print how long the jobs will take, from a second of each kind (jobs that differ in more than the seed)."""
+        per_step: dict[str, float] = {}
+        seconds = 0.0
+        for job in jobs:
+            kind = json.dumps({k: v for k, v in job.items() if k != "seed"}, sort_keys=True)
+            if kind not in per_step:
+                per_step[kind] = rehearse(train, job, self.setting)
+                if self.board.stop:
+                    raise Stopped("stopped during the forecast", self.board.stop)
+            seconds += per_step[kind] * job["steps"] / min(self.workers, len(jobs))
+        print(
+            f"forecast for {self.setting.label}: {len(jobs)} jobs, {sum(job['steps'] for job in jobs):,} steps on "
+            f"{self.workers} worker(s), about {seconds / 60:.0f} min (if every worker keeps the speed of one alone)",
+            flush=True,
+        )
+        return seconds
+
+    def _execute(self, train: Train, jobs: Sequence[Job]) -> None:
+        parent = os.getpid() if self.workers > 1 and self.cluster is None else 0
+        calls = [(train, job, self.setting, self.board_path, i + 1, parent) for i, job in enumerate(jobs)]
+        self.board.cells[1:] = 0
+        outcomes = []
+        with progress(self.board, jobs, self.setting.label):
+            for outcome in self._outcomes(calls):
+                outcomes.append(outcome)
+                if outcome.error is None:
+                    print(f"done {self.setting.label}/{self.setting.name(outcome.job)} ({len(outcomes)}/{len(jobs)})")
+        errors = [outcome.error for outcome in outcomes if outcome.error and not isinstance(outcome.error, Diverged)]
+        if self.board.stop:
+            reached = int(self.board.cells[1:].sum())
+            line = f"stopped at step {reached} of {sum(job['steps'] for job in jobs)}; the same command resumes"
+            raise Stopped(line, self.board.stop)
+        if errors:
+            raise errors[0]
+        self.failures += [outcome for outcome in outcomes if outcome.error]
+
+    def _outcomes(self, calls: Sequence[tuple[Any, ...]]) -> Iterator[Outcome]:
+        if self.cluster is not None:
+            with self.cluster.batch():
+                submitted = [self.cluster.submit(execute, *call) for call in calls]
+            yield from (job.result() for job in submitted)
+        elif self.workers == 1:
+            yield from (execute(*call) for call in calls)
+        else:
+            pool = Parallel(n_jobs=self.workers, return_as="generator_unordered")
+            with signals_blocked():  # the workers inherit the mask: only the command hears the terminal
+                outcomes = pool(delayed(execute)(*call) for call in calls)
+            try:
+                yield from outcomes
+            except TerminatedWorkerError as error:
+                raise RunError("a worker process died (killed, or out of memory). The same command resumes.") from error
+
+
+class Rehearsed(Exception):
+    """The rehearsal's second is over."""
+
+
+def rehearse(train: Train, job: Job, setting: Setting, seconds: float = 1.0) -> float:
+    """Seconds a step of the job takes, measured on a run that is thrown away."""
+
+    class Rehearsal(Run):
+        def steps(self) -> Iterator[int]:
+            deadline = time.monotonic() + seconds
+            for self.step in range(self.job["steps"]):
+                yield self.step
+                if self.step == 0:  # the first step pays for what is done once
+                    self._started = time.monotonic()
+                if time.monotonic() > deadline and self.step:
+                    raise Rehearsed
+
+    run = Rehearsal(job, setting)
+    run.folder = run.folder / "rehearsal-leaves-no-folder"
+    with np.errstate(all="ignore"), machine.blas_threads(setting.threads), suppress(Rehearsed, Diverged):
+        train(job, run)
+    return run.elapsed() / max(run.step, 1)
+
+
+@contextmanager
+def progress(board: Board, jobs: Sequence[Job], label: str) -> Iterator[None]:
+    """One bar over the steps of all jobs, with the time left; silent when stderr is not a terminal."""
+    over = threading.Event()
+    with tqdm(total=sum(job["steps"] for job in jobs), desc=label, unit="step", smoothing=0.05, disable=None) as bar:
+
+        def follow() -> None:
+            while not over.wait(0.2):
+                bar.update(int(board.cells[1:].sum()) - bar.n)
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            bar.update(int(board.cells[1:].sum()) - bar.n)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Hold SIGINT back inside the block; children started in it never receive it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,1 @@
+"""Layers: each call returns its value and its pullback (see ``shared.layers.base``)."""

@@ -1,0 +1,50 @@
+"""The affine map."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.init import Initializer, glorot_uniform
+from shared.layers.base import EVAL, Mode, Pullback
+from shared.tree import Array, Tree
+
+
+@dataclass(frozen=True)
+class Linear:
+    r"""y = x W + b, with x (..., n_in), W (n_in, n_out), b (n_out,), y (..., n_out).
+
+    Flatten the leading axes to rows. With the inner product <A, B> = tr(A^T B) and dl = <dy, d(xW + b)>:
+        <dy, dx W>    = <dy W^T, dx>                  so  dx = dy W^T
+        <dy, x dW>    = <x^T dy, dW>                  so  dW = x^T dy
+        <dy, 1 db^T>  = <dy^T 1, db>                  so  db = sum of the rows of dy
+    ``input_is_data`` marks a first layer: nobody asks for dx there, and leaving it out saves one product of three.
+    """
+
+    n_in: int
+    n_out: int
+    weight: Initializer = glorot_uniform
+    bias: bool = True
+    input_is_data: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n_in < 1 or self.n_out < 1:
+            raise ValueError(f"Linear: n_in and n_out must be at least 1, got {self.n_in} and {self.n_out}")
+
+    def init(self, rng: np.random.Generator) -> Tree:
+        p = {"W": self.weight(rng, (self.n_in, self.n_out))}
+        return p | {"b": np.zeros(self.n_out, np.float32)} if self.bias else p
+
+    def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
+        rows = x.reshape(-1, self.n_in)
+        y = rows @ p["W"]
+        if self.bias:
+            y += p["b"]
+
+        def pullback(dy: Array) -> tuple[Array | None, Tree]:
+            drows = dy.reshape(-1, self.n_out)
+            dp = {"W": rows.T @ drows}
+            if self.bias:
+                dp["b"] = drows.sum(0)
+            return (None if self.input_is_data else (drows @ p["W"].T).reshape(x.shape)), dp
+
+        return y.reshape(*x.shape[:-1], self.n_out), pullback

@@ -1,0 +1,74 @@
+"""The machine under a run: BLAS kernel, threads, allocator, versions. Reported in run.json; set in this place only."""
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_heap() -> None:
+    """Tell glibc to keep freed memory (a no-op elsewhere): fresh pages cost more than the arithmetic on small machines.
+
+    By default malloc maps every array over 128 KiB anew and gives it back on free, so each temporary is paid for in
+    page faults. Blocks up to 32 MiB (glibc's ceiling) now come from the heap, and the heap is not trimmed.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+@contextmanager
+def blas_threads(n: int) -> Iterator[None]:
+    """BLAS on n threads inside the block."""
+    with threadpool_limits(n, "blas"):
+        yield
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def blas() -> dict[str, Any]:
+    """The BLAS that NumPy calls: library, version, kernel (architecture)."""
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            return {key: library.get(key) for key in ("internal_api", "version", "architecture")}
+    return {"internal_api": "unknown", "version": None, "architecture": None}
+
+
+def warn_if_blas_is_held_back() -> None:
+    """One line when OPENBLAS_CORETYPE keeps OpenBLAS on a kernel below what the CPU has."""
+    chosen, cpuinfo = os.environ.get("OPENBLAS_CORETYPE"), Path("/proc/cpuinfo")
+    if chosen and cpuinfo.exists() and "avx512" in cpuinfo.read_text() and blas()["architecture"] in ("Haswell", "Zen"):
+        print(
+            f"warning: OPENBLAS_CORETYPE={chosen} holds NumPy below this CPU's AVX-512; `env -u OPENBLAS_CORETYPE` frees it",
+            file=sys.stderr,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that decide the numbers."""
+    return {"python": platform.python_version(), "numpy": np.__version__} | {
+        name: version(name) for name in ("scikit-learn", "pandas", "matplotlib", "hydra-core", "joblib")
+    }

@@ -1,0 +1,60 @@
+"""Trees: nested dicts of arrays, the one shape of parameters, gradients and optimizer state."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Tree = dict[str, Any]  # str -> Array | Tree
+
+
+def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Array]]:
+    """Yield ("a/b/W", array) in insertion order; an empty sub-tree yields nothing."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def map(f: Callable[..., Array], tree: Tree, *rest: Tree) -> Tree:
+    """The tree of f(leaf, *leaves of the rest at the same path). KeyError when a path is missing in the rest."""
+    return {
+        name: map(f, value, *(r[name] for r in rest))
+        if isinstance(value, Mapping)
+        else f(value, *(r[name] for r in rest))
+        for name, value in tree.items()
+    }
+
+
+def flatten(tree: Tree) -> tuple[Array, Tree]:
+    """Copy every leaf into one contiguous buffer: (buffer (size,), the same tree as views of it). One dtype for all."""
+    arrays = [array for _, array in leaves(tree)]
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) != 1:
+        raise ValueError(f"flatten wants leaves of one dtype, found {sorted(str(d) for d in dtypes)}")
+    buffer = np.concatenate([array.ravel() for array in arrays])
+    return buffer, views(tree, buffer)
+
+
+def views(tree: Tree, buffer: Array) -> Tree:
+    """The tree's shapes laid over buffer (size,) in the order of ``leaves``."""
+    position = 0
+
+    def view(array: Array) -> Array:
+        nonlocal position
+        start, position = position, position + array.size
+        return buffer[start:position].reshape(array.shape)
+
+    return map(view, tree)
+
+
+def astype(tree: Tree, dtype: Any) -> Tree:
+    """A copy of the tree with every leaf in dtype."""
+    return map(lambda array: array.astype(dtype), tree)
+
+
+def size(tree: Tree) -> int:
+    """The number of scalars in the tree: the parameter count."""
+    return sum(array.size for _, array in leaves(tree))

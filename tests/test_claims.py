@@ -1,0 +1,126 @@
+"""The ledger: every rule that leads to a verdict, and a csv that says the same on every machine."""
+
+import io
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.claims import COLUMNS, Claim, judge, ledger_text, measured_text, verdict_counts
+
+ROWS = pd.DataFrame({"seed": [0, 1, 2]})
+
+
+def a_claim(values: Sequence[float], **changes: object) -> Claim:
+    """A claim that measures ``values``, holds from 1 and has the right direction above 0."""
+    settings: dict = {
+        "id": "gain",
+        "source": "Table 1",
+        "statement": "it gains",
+        "measure": lambda rows: values,
+        "holds": lambda value: value >= 1,
+        "tolerance": "at least 1",
+        "same_direction": lambda value: value > 0,
+    }
+    return Claim(**settings | changes)
+
+
+def judged(values: Sequence[float], seeds: int = 3, diverged: bool = False, **changes: object) -> pd.Series:
+    return judge([a_claim(values, **changes)], ROWS, "digits", seeds, diverged).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "diverged", "verdict"),
+    [
+        ([1.0, 2.0, 0.0], False, "reproduced"),
+        ([0.5, 2.0, 0.4], False, "same direction"),
+        ([-1.0, 2.0, -0.4], False, "not reproduced"),
+        ([], False, "not tested at this scale"),
+        ([], True, "not reproduced"),
+        ([2.0, 2.0], True, "not reproduced"),
+        ([2.0, 2.0, 2.0], True, "reproduced"),
+        ([2.0, 2.0], False, "reproduced"),
+        ([2.0, math.nan, 2.0], False, "not reproduced"),
+        ([math.inf, math.inf, -math.inf], False, "not reproduced"),
+    ],
+)
+def test_verdict(values: list[float], diverged: bool, verdict: str) -> None:
+    assert judged(values, diverged=diverged)["verdict"] == verdict
+
+
+def test_without_a_direction_a_miss_is_not_reproduced() -> None:
+    assert judged([0.5], same_direction=None)["verdict"] == "not reproduced"
+
+
+def test_columns_and_values() -> None:
+    ledger = judge([a_claim([3.0, 1.0], paper=98.4)], ROWS, "digits", seeds=3)
+    assert tuple(ledger.columns) == COLUMNS
+    assert ledger.iloc[0].to_dict() == {
+        "id": "gain",
+        "source": "Table 1",
+        "statement": "it gains",
+        "paper": "98.4",
+        "measured": 2.0,
+        "min": 1.0,
+        "max": 3.0,
+        "n": 2,
+        "tolerance": "at least 1",
+        "verdict": "reproduced",
+        "data": "digits",
+    }
+
+
+def test_a_claim_without_a_printed_number_says_so() -> None:
+    assert judged([1.0])["paper"] == "none printed"
+
+
+def test_no_rows_measure_nothing() -> None:
+    claim = a_claim([], measure=lambda rows: rows["bound"])
+    assert judge([claim], pd.DataFrame(), "digits", 3)["verdict"].item() == "not tested at this scale"
+
+
+def test_the_verdict_is_on_the_median_before_it_is_rounded() -> None:
+    assert judged([0.9999999])["verdict"] == "same direction"
+
+
+def test_two_claims_with_one_id() -> None:
+    with pytest.raises(ValueError, match="share an id: gain"):
+        judge([a_claim([1.0]), a_claim([2.0])], ROWS, "digits", 3)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=7))
+def test_the_csv_is_stable_to_the_last_bits(values: list[float]) -> None:
+    ledger = judge([a_claim(values)], ROWS, "digits", len(values))
+    row = ledger.iloc[0]
+    assert row["min"] <= row["measured"] <= row["max"]
+    text = ledger.to_csv(index=False)
+    assert pd.read_csv(io.StringIO(text), dtype={"paper": str}).to_csv(index=False) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], "not measured"),
+        ([1.0, math.nan], "not finite"),
+        ([0.5], "0.5"),
+        ([-97.31234, -98.0, -96.5], "-97.312 [-98, -96.5]"),
+    ],
+)
+def test_measured_text(values: list[float], text: str) -> None:
+    assert measured_text(judged(values).to_dict()) == text
+
+
+def test_ledger_text_shows_every_claim_and_the_counts() -> None:
+    ledger = judge([a_claim([1.0, 2.0, 3.0]), a_claim([], id="later", paper=7)], ROWS, "digits", 3)
+    assert ledger_text(ledger).splitlines() == [
+        "claim  paper         ours [min, max]  verdict",
+        "-----  ------------  ---------------  ------------------------",
+        "gain   none printed  2 [1, 3]         reproduced",
+        "later  7             not measured     not tested at this scale",
+        "",
+        "2 claims: 1 reproduced, 1 not tested at this scale",
+    ]
+    assert verdict_counts(ledger[:1]) == "1 claim: 1 reproduced"
