@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,11 @@ from shared.tree import Array, Tree
 Job = dict[str, Any]
 Train = Callable[[Job, "Run"], None]
 PATIENCE = 2.0  # seconds a lock may stay held by a process that is about to end
+
+
+def digest(settings: Mapping[Any, Any]) -> str:
+    """Eight hex digits that stand for a dict of plain values."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def notice(line: str) -> None:
@@ -71,12 +76,20 @@ class Setting:
 
     def name(self, job: Job) -> str:
         """The job's stable name: its naming keys, then a digest of all of it."""
-        digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:8]
         words = [str(job[k]) if isinstance(job[k], str) else f"{k}{job[k]}" for k in self.named_by if k in job]
-        return "-".join([*words, digest])
+        return "-".join([*words, digest(job)])
 
     def run_folder(self, job: Job) -> Path:
         return self.folder / "runs" / self.name(job)
+
+    def weights(self, job: Job, into: Tree) -> None:
+        """Copy the state that a finished job ended with into the leaves of a tree with the same paths."""
+        folder = self.run_folder(job)
+        found = checkpoint.load(folder) if folder.exists() else None
+        if found is None:
+            raise RunError(f"{folder} has no checkpoint. Delete that folder and run again.")
+        for path, array in tree.leaves(into):
+            array[...] = found[1][path]
 
 
 class Run:
@@ -278,25 +291,22 @@ class Experiment:
             if forecast:
                 self.forecast(train, pending)
             self._execute(train, pending)
-        rows = []
+        rows, older = [], set()
         for job in jobs:
             folder = self.setting.run_folder(job)
             if finished(folder):
                 record = json.loads((folder / "rows.json").read_text())
-                if record["history"] and (was := record["history"][-1]["code"]) != self.setting.code:
-                    notice(f"warning: {self.setting.label}/{folder.name} was made by code {was}, now {self.setting.code}")
+                older |= {record["history"][-1]["code"]} - {self.setting.code}
             else:
-                record = {"job": job, "rows": json.loads((folder / "diverged.json").read_text()), "history": []}
-            self.records.append(record | {"name": folder.name})
+                record = {"job": job, "rows": json.loads((folder / "diverged.json").read_text()), "seconds": 0, "history": []}
+            self.records.append(
+                {"name": folder.name, "seconds": round(record["seconds"], 1), "ran_under": record["history"]}
+            )
             rows += [job | row for row in record["rows"]]
+        if older:
+            notice(f"warning: finished runs in {self.setting.label} were made by code {', '.join(sorted(older))}, now "
+                   f"{self.setting.code}; they are kept. Delete a run's folder to do it again.")
         return pd.DataFrame(rows)
-
-    def weights(self, job: Job) -> dict[str, Array]:
-        """The arrays of a finished job's last checkpoint, by path."""
-        found = checkpoint.load(self.setting.run_folder(job))
-        if found is None:
-            raise RunError(f"{self.setting.run_folder(job)} has no checkpoint. Delete that folder and run again.")
-        return found[1]
 
     def arrays(self, job: Job) -> dict[str, Array]:
         """What a finished job gave to ``keep``."""

@@ -1,4 +1,4 @@
-"""Losses: one value a datapoint (summed over features) and the pullback to the first argument.
+"""Losses: one value a datapoint (a sum over its features, but for ``mse``) and the pullback to what was predicted.
 
     loss, pullback = f(prediction, target)      dprediction = pullback(dloss),  dloss (...,) one cotangent a datapoint
 
@@ -12,6 +12,40 @@ import numpy as np
 from shared.tree import Array
 
 LossPullback = Callable[[Array], Array]
+
+
+def softmax_cross_entropy(logits: Array, y: Array, label_smoothing: float = 0.0) -> tuple[Array, LossPullback]:
+    r"""-sum_k q_k log softmax(s)_k; logits s (..., K), labels y (...,) integers in 0..K-1, value (...,).
+
+    The target is q = (1 - a) onehot(y) + a/K, a = label_smoothing (Szegedy et al. 2016, section 7). It sums to 1, so
+        loss = logsumexp(s) - (1 - a) s_y - a mean(s),     ds = dloss (softmax(s) - q).
+    Nothing overflows: s - max(s) takes the place of s, which changes neither.
+    """
+    classes = logits.shape[-1]
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"softmax_cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
+    if y.shape != logits.shape[:-1] or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"softmax_cross_entropy: labels must be integers {logits.shape[:-1]}, got {y.dtype} {y.shape}")
+    if y.size and (y.min() < 0 or y.max() >= classes):
+        raise ValueError(f"softmax_cross_entropy: labels must be in 0..{classes - 1}, found {y.min()}..{y.max()}")
+
+    label, on, off = y[..., None], 1 - label_smoothing, label_smoothing / classes
+    s = logits - logits.max(-1, keepdims=True)
+    loss: Array = -on * np.take_along_axis(s, label, -1)[..., 0]
+    if label_smoothing:
+        loss -= off * s.sum(-1)
+    probability = np.exp(s, out=s)
+    total = probability.sum(-1, keepdims=True)
+    loss += np.log(total[..., 0])
+    probability /= total
+
+    def pullback(dloss: Array) -> Array:
+        ds: Array = probability - off
+        np.put_along_axis(ds, label, np.take_along_axis(ds, label, -1) - on, -1)
+        ds *= dloss[..., None]
+        return ds
+
+    return loss, pullback
 
 
 def bernoulli_with_logits(s: Array, x: Array) -> tuple[Array, LossPullback]:
@@ -55,7 +89,7 @@ def gaussian_kl(mu: Array, logvar: Array) -> tuple[Array, Callable[[Array], tupl
 
 
 def gaussian_nll(mu: Array, logvar: Array, x: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
-    r"""-log N(x; mu, diag exp(logvar)) = 1/2 sum_i (log 2 pi + logvar_i + r_i^2 / var_i), r = x - mu; (..., D) -> (...,).
+    r"""-log N(x; mu, diag exp(logvar)) = 1/2 sum_i (log 2 pi + logvar_i + r_i^2/var_i), r = x - mu; (..., D) -> (...,).
 
     dmu = -dloss r / var and dlogvar = dloss (1 - r^2 / var) / 2.
     """
@@ -68,3 +102,18 @@ def gaussian_nll(mu: Array, logvar: Array, x: Array) -> tuple[Array, Callable[[A
         return -dloss[..., None] * r * precision, dloss[..., None] * (0.5 * (1 - squared))
 
     return loss.astype(mu.dtype, copy=False), pullback
+
+
+def mse(prediction: Array, target: Array) -> tuple[Array, LossPullback]:
+    r"""1/D sum_i (prediction_i - target_i)^2: the *mean* over the last axis; both (..., D), value (...,).
+
+    dprediction = dloss 2/D (prediction - target). The mean over the datapoints is then the mean over all entries.
+    """
+    r = prediction - target
+    loss: Array = np.einsum("...i,...i->...", r, r) / r.shape[-1]
+
+    def pullback(dloss: Array) -> Array:
+        dprediction: Array = r * (dloss[..., None] * (2 / r.shape[-1]))
+        return dprediction
+
+    return loss, pullback

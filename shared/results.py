@@ -1,21 +1,18 @@
 """A scale's results folder: opened only if it can be used, published whole, with the provenance of every number."""
 
 import hashlib
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
 
 from shared import machine
 from shared.errors import BadRequest, Stopped
@@ -101,19 +98,22 @@ def publish(
     folder: Path,
     experiment: Experiment,
     rows: pd.DataFrame,
-    claims: pd.DataFrame,
-    figures: Mapping[str, Figure],
-    provenance: Mapping[str, Any],
-    config: str,
+    files: Mapping[str, bytes],
+    draw: Callable[[], Mapping[str, bytes]],
+    facts: Mapping[str, Any],
 ) -> bool:
-    """Write rows.csv, claims.csv, the figures, config.yaml and run.json, all or none; False when they are up to date.
+    """Write rows.csv, the files, what ``draw`` gives and run.json, all or none; False when they are up to date.
 
-    Up to date: nothing was trained, and rows and code are those of the run.json that is there.
+    Up to date: nothing was trained, and rows and code are those of the run.json that is there. Figures are drawn only
+    when every job has all its rows.
     """
-    csv = rows.to_csv(index=False)
-    digest = hashlib.sha256(csv.encode()).hexdigest()
+    csv = rows.to_csv(index=False).encode()
+    rows_digest = hashlib.sha256(csv).hexdigest()
+    if not experiment.trained and up_to_date(folder, rows_digest, experiment.setting.code):
+        return False
+    everything = {"rows.csv": csv, **files, **({} if experiment.failures else draw())}
     record = {
-        **provenance,
+        **facts,
         "commit": commit(),
         "code": experiment.setting.code,
         "versions": machine.versions(),
@@ -122,45 +122,25 @@ def publish(
         "cores": machine.cores(),
         "workers": experiment.workers,
         "threads": experiment.setting.threads,
-        "wall_seconds": round(sum(record.get("seconds", 0) for record in experiment.records) / experiment.workers, 1),
-        "rows_sha256": digest,
+        "wall_seconds": round(sum(run["seconds"] for run in experiment.records) / experiment.workers, 1),
+        "rows_sha256": rows_digest,
+        "files": sorted(everything),
         "diverged": [experiment.setting.name(outcome.job) for outcome in experiment.failures],
-        "runs": [
-            {"name": record["name"], "seconds": round(record.get("seconds", 0), 1), "ran_under": record["history"]}
-            for record in experiment.records
-        ],
-    }
-    if not experiment.trained and not experiment.failures and up_to_date(folder, record, figures):
-        return False
-    files = {
-        folder / "rows.csv": csv.encode(),
-        folder / "claims.csv": claims.to_csv(index=False).encode(),
-        **{folder / f"{name}.png": png(figure) for name, figure in figures.items()},
-        folder / "config.yaml": config.encode(),
-        folder / "run.json": (json.dumps(record, indent=1) + "\n").encode(),
+        "runs": experiment.records,
     }
     if experiment.board.stop:
         reached = int(experiment.board.cells[1:].sum())
-        raise Stopped(f"stopped at step {reached}, before the figures; the same command resumes", experiment.board.stop)
-    write_files(files)
+        raise Stopped(f"stopped at step {reached}, before the results; the same command resumes", experiment.board.stop)
+    everything["run.json"] = (json.dumps(record, indent=1) + "\n").encode()
+    write_files({folder / name: data for name, data in everything.items()})
     return True
 
 
-def up_to_date(folder: Path, record: Mapping[str, Any], figures: Mapping[str, Figure]) -> bool:
+def up_to_date(folder: Path, rows_digest: str, code: str) -> bool:
     """Whether the folder's run.json was written from these rows by this code, and its files are all there."""
     try:
         there = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
+        same = (there["rows_sha256"], there["code"]) == (rows_digest, code)
+        return same and all((folder / name).exists() for name in there["files"])
+    except (OSError, ValueError, KeyError):
         return False
-    names = ["rows.csv", "claims.csv", "config.yaml", *(f"{name}.png" for name in figures)]
-    same = all(there.get(key) == record[key] for key in ("rows_sha256", "code"))
-    return same and all((folder / name).exists() for name in names)
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as PNG bytes, the same for the same figure (no dates in it)."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144, metadata={"Software": f"matplotlib {matplotlib.__version__}"})
-    return buffer.getvalue()
-
-

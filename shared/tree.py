@@ -18,7 +18,7 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Arr
             yield f"{prefix}{name}", value
 
 
-def map(f: Callable[..., Array], tree: Tree, *rest: Tree) -> Tree:
+def map(f: Callable[..., Array], tree: Mapping[str, Any], *rest: Mapping[str, Any]) -> Tree:
     """The tree of f(leaf, *leaves of the rest at the same path). KeyError when a path is missing in the rest."""
     return {
         name: map(f, value, *(r[name] for r in rest))

@@ -181,5 +181,5 @@ def trainings(cfg: Any, rates: dict[tuple[str, int], float]) -> list[Job]:
         jobs += [training(curve, seed, cfg.data) for curve in curves(cfg)]
         if seed == cfg.seeds[0]:
             jobs += [training(curve, seed, cfg.data) for curve in picture_curves(cfg)]
-        jobs.append(training(("aevb", cfg.binarised_latent), seed, cfg.data + BINARISED))
+            jobs.append(training(("aevb", cfg.binarised_latent), seed, cfg.data + BINARISED))
     return jobs

@@ -179,12 +179,16 @@ def _tanh_cdf(x: Array) -> tuple[Array, Array]:
     return 0.5 * (1 + t), 0.5 * k * (1 - t * t) * (1 + 3 * c * square)
 
 
-# Phi(-u) exp(u^2 / 2) ~ N(u) / D(u), highest power first: Hart et al. 1968, approximation 5666. The coefficients are
-# positive, so for u >= 0 Horner's rule loses no digits; their first ratio is 1 / sqrt(2 pi), the limit u Phi(-u) / phi(u).
-_HART_N = (3.52624965998911e-2, 0.700383064443688, 6.37396220353165, 33.912866078383)
-_HART_N += (112.079291497871, 221.213596169931, 220.206867912376)
-_HART_D = (8.83883476483184e-2, 1.75566716318264, 16.064177579207, 86.7807322029461)
-_HART_D += (296.564248779674, 637.333633378831, 793.826512519948, 440.413735824752)
+# Phi(-u) exp(u^2 / 2) ~ N(u) / D(u), highest power first: Hart et al. 1968, approximation 5666, as in West 2005,
+# "Better approximations to cumulative normal functions". All are positive: for u >= 0 Horner's rule loses no digits.
+_HART_N = (
+    *(3.52624965998911e-2, 0.700383064443688, 6.37396220353165, 33.912866078383),
+    *(112.079291497871, 221.213596169931, 220.206867912376),
+)
+_HART_D = (
+    *(8.83883476483184e-2, 1.75566716318264, 16.064177579207, 86.7807322029461),
+    *(296.564248779674, 637.333633378831, 793.826512519948, 440.413735824752),
+)
 _BLOCK = 1 << 13  # the 35 passes over a block stay in the first two cache levels
 
 

@@ -18,7 +18,7 @@ Pullback = Callable[[Array], tuple[Any, Tree]]  # dy -> (dx, dp); dx is None whe
 
 @dataclass(frozen=True)
 class Mode:
-    """How a forward pass runs: ``train`` switches dropout and batch statistics on, ``rng`` is the only source of noise."""
+    """How a forward pass runs: ``train`` turns on dropout and batch statistics, ``rng`` is the only source of noise."""
 
     train: bool = False
     rng: np.random.Generator | None = None

@@ -35,6 +35,8 @@ class Linear:
         return p | {"b": np.zeros(self.n_out, np.float32)} if self.bias else p
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
+        if x.shape[-1] != self.n_in:
+            raise ValueError(f"Linear: the last axis of x must have n_in={self.n_in} entries, got x {x.shape}")
         rows = x.reshape(-1, self.n_in)
         y = rows @ p["W"]
         if self.bias:

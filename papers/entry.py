@@ -1,0 +1,192 @@
+"""The Hydra side of every entry point: the one error boundary, checked settings, and the session that a run works in."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from shared import cluster, machine, results, settings
+from shared.claims import Claim, judge, ledger_text
+from shared.errors import BadRequest, Diverged, RunError, Stopped
+from shared.experiment import Experiment, Setting, digest
+from shared.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+CONF = results.ROOT / "conf"
+FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
+GROUPS = ("scale", "compute")
+FLAGS = {
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
+    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--config-dir", "-cd", "--info", "-i"),
+}
+TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+# These say how a run is done and not what: with them alone the results are those of the scale.
+WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every"}
+
+
+def start(name: str, schema: type[Settings], main: Callable[[], None]) -> None:
+    """Register the paper's schema, check the command line and hand over to Hydra, all inside the error boundary."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a report of its own
+    with error_boundary():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+        check_arguments(sys.argv[1:], schema)
+        main()
+
+
+@contextmanager
+def error_boundary() -> Iterator[None]:
+    """Turn every failure that concerns the user into one line on stderr and an exit code; also a decorator.
+
+    It stands around Hydra for what goes wrong in composing, and around the task inside, since Hydra would print a line
+    of its own about a task that raises. With HYDRA_FULL_ERROR=1 the full trace follows.
+    """
+    try:
+        yield
+    except (RunError, HydraException, OmegaConfBaseException, KeyboardInterrupt) as error:
+        if FULL_TRACE:
+            raise
+        line = " ".join(str(error).split()) or "stopped before the run began"
+        stopped = isinstance(error, Stopped | KeyboardInterrupt)
+        print(line if stopped else f"error: {line}", file=sys.stderr)
+        code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", BadRequest.exit_code)
+        sys.exit(code)
+
+
+def check_arguments(arguments: Sequence[str], schema: type[Settings]) -> None:
+    """BadRequest for an unknown flag, option or name, or a value out of range, before Hydra and before any file."""
+    expects_value = False
+    for argument in arguments:
+        if expects_value:
+            expects_value = False
+        elif argument.startswith("-"):
+            flag = argument.split("=")[0]
+            if flag not in FLAGS:
+                raise BadRequest(f"unknown flag {flag}. Options are written name=value; --help lists them.")
+            expects_value = flag in TAKES_VALUE and "=" not in argument
+        else:
+            check_override(argument, schema)
+
+
+def check_override(argument: str, schema: type[Settings]) -> None:
+    """BadRequest when ``name=value`` names no option of the schema or a value that it does not take."""
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        raise BadRequest(f"cannot read {argument!r}: options are written name=value; --help lists them") from None
+    name = override.key_or_group
+    if name.split(".")[0] == "hydra" or name.startswith("hydra/"):
+        return
+    settings.check_name(schema, name, GROUPS)
+    if override.is_delete():
+        raise BadRequest(f"cannot read {argument!r}: {name} cannot be left out")
+    if override.is_sweep_override():
+        return
+    value = override.value()
+    if name in GROUPS:
+        valid = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+        if value not in valid:
+            raise BadRequest(f"unknown {name} {value}. Valid: {', '.join(valid)}.")
+    else:
+        settings.check_value(schema, name, _unquoted(value))
+
+
+def _unquoted(value: Any) -> Any:
+    """Hydra keeps the quotes of a quoted string in an object of its own; ours are plain."""
+    if isinstance(value, list):
+        return [_unquoted(item) for item in value]
+    return getattr(value, "text", value)
+
+
+def checked(cfg: DictConfig, schema: type[S]) -> S:
+    """The composed configuration as an object of the schema, its values checked (files may have set them too)."""
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, schema)
+    settings.check(config)
+    return config
+
+
+@dataclass
+class Session:
+    """One command: its experiment, and the folder where its results go."""
+
+    paper: str
+    config: Settings
+    folder: Path
+    experiment: Experiment
+    yaml: str
+
+    def finish(
+        self,
+        rows: pd.DataFrame,
+        claims: Sequence[Claim],
+        seeds: Sequence[int],
+        draw: Callable[[], dict[str, bytes]],
+        **provenance: Any,
+    ) -> None:
+        """Judge the claims, publish everything and print the ledger.
+
+        ``draw`` gives the figures and other files by name; it is not called when nothing changed, nor when a job
+        diverged: old figures then stay, and Diverged is raised in the end.
+        """
+        failures = self.experiment.failures
+        ledger = judge(claims, rows, provenance["data"], len(seeds), diverged=bool(failures))
+        facts = {"paper": self.paper, "command": command(self.paper, self.config), "seeds": list(seeds), **provenance}
+        files = {"claims.csv": ledger.to_csv(index=False).encode(), "config.yaml": self.yaml.encode()}
+        written = results.publish(self.folder, self.experiment, rows, files, draw, facts)
+        print(ledger_text(ledger))
+        print(f"results: {self.folder}")
+        for picture in sorted(self.folder.glob("*.png")):
+            print(f"figure:  {picture}")
+        if not written:
+            print("already done: every file is up to date, none was touched", file=sys.stderr)
+        if failures:
+            raise Diverged(f"{self.experiment.setting.name(failures[0].job)}: {failures[0].error}")
+
+
+@contextmanager
+def session(paper: str, cfg: DictConfig, config: Settings, named_by: tuple[str, ...]) -> Iterator[Session]:
+    """Open the results folder of a paper and scale; what is done inside is stopped and resumed by the engine.
+
+    A command that overrides more than how it is run publishes into a folder of its own, ``custom-<digest>``: the
+    committed results of a scale only ever come from its declared settings. Runs are shared, since a job names them.
+    """
+    machine.keep_heap()
+    machine.warn_if_blas_is_held_back()
+    scale = results.results_root() / paper / config.scale
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    overridden = {override.lstrip("+").split("=")[0].split(".")[0] for override in HydraConfig.get().overrides.task}
+    folder = scale
+    if overridden - WITHOUT_EFFECT:
+        what = {key: value for key, value in OmegaConf.to_container(cfg).items() if key not in WITHOUT_EFFECT}
+        folder = scale / f"custom-{digest(what)}"
+    workers = config.compute.workers or machine.cores()
+    threads = config.compute.threads or max(1, machine.cores() // workers)
+    setting = Setting(
+        folder=scale,
+        label=f"{paper}/{config.scale}",
+        named_by=named_by,
+        code=results.code_digest(paper),
+        threads=threads,
+        checkpoint_every=config.checkpoint_every,
+        wait=config.wait,
+    )
+    with results.opened(folder, setting, workers, cluster.executor(config.compute, threads, scale)) as experiment:
+        yield Session(paper, config, folder, experiment, text)
+
+
+def command(paper: str, config: Settings) -> str:
+    """What to type to get these results again."""
+    task = [override for override in HydraConfig.get().overrides.task if not override.startswith("scale=")]
+    return " ".join([f"python papers/{paper}/run.py", f"scale={config.scale}", *task])

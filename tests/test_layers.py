@@ -1,0 +1,308 @@
+"""The contract of every shared layer, in one table, and what each layer means."""
+
+import importlib
+import math
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, is_dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+import shared.layers
+from shared import tree
+from shared.gradcheck import check
+from shared.layers.activation import (
+    GELU,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+    normal_cdf,
+    sigmoid,
+)
+from shared.layers.base import EVAL, Layer, Mode
+from shared.layers.combinators import Residual, Sequential
+from shared.layers.dropout import Dropout
+from shared.layers.linear import Linear
+from shared.tree import Array, Tree
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, an input shape, and the same in torch as a function of (parameters, x): None where it draws noise."""
+
+    layer: Layer
+    shape: tuple[int, ...]
+    oracle: Callable[[dict, Tensor], Tensor] | None
+    train: bool = False
+
+    def mode(self) -> Mode:
+        return Mode(train=True, rng=np.random.default_rng(7)) if self.train else EVAL
+
+    def point(self, dtype: type = np.float64) -> tuple[Tree, Array]:
+        """Read-only parameters (all random: zero biases would hide their use) and input."""
+        rng = np.random.default_rng(0)
+        fresh = self.layer.init(rng)
+        p = tree.map(lambda a: read_only((a + 0.1 * rng.standard_normal(a.shape)).astype(dtype)), fresh)
+        return p, read_only(rng.standard_normal(self.shape).astype(dtype))
+
+
+def read_only(array: Array) -> Array:
+    array.setflags(write=False)
+    return array
+
+
+def linear(p: dict, x: Tensor) -> Tensor:
+    return F.linear(x, p["W"].T, p.get("b"))
+
+
+CASES = {
+    "relu": Case(ReLU(), (3, 5, 7), lambda p, x: F.relu(x)),
+    "leaky relu": Case(LeakyReLU(0.2), (3, 5, 7), lambda p, x: F.leaky_relu(x, 0.2)),
+    "sigmoid": Case(Sigmoid(), (3, 5, 7), lambda p, x: torch.sigmoid(x)),
+    "tanh": Case(Tanh(), (3, 5, 7), lambda p, x: torch.tanh(x)),
+    "softplus": Case(Softplus(), (3, 5, 7), lambda p, x: F.softplus(x, threshold=1000)),
+    "silu": Case(SiLU(), (3, 5, 7), lambda p, x: F.silu(x)),
+    "gelu": Case(GELU(), (3, 5, 7), lambda p, x: F.gelu(x)),
+    "gelu, tanh form": Case(GELU("tanh"), (3, 5, 7), lambda p, x: F.gelu(x, approximate="tanh")),
+    "softmax": Case(Softmax(), (3, 5, 7), lambda p, x: F.softmax(x, -1)),
+    "softmax, T = 0.3": Case(Softmax(0.3), (5, 7), lambda p, x: F.softmax(x / 0.3, -1)),
+    "dropout, eval": Case(Dropout(0.4), (5, 7), lambda p, x: x),
+    "dropout, train": Case(Dropout(0.4), (3, 5, 7), None, train=True),
+    "linear": Case(Linear(7, 5), (11, 7), linear),
+    "linear, no bias": Case(Linear(7, 5, bias=False), (3, 2, 7), linear),
+    "linear, one datapoint": Case(Linear(7, 5), (7,), linear),
+    "sequential": Case(
+        Sequential((Linear(5, 3), Tanh(), Linear(3, 2))),
+        (2, 3, 5),
+        lambda p, x: linear(p["2"], torch.tanh(linear(p["0"], x))),
+    ),
+    "residual": Case(Residual(Linear(5, 5)), (3, 5), lambda p, x: x + linear(p, x)),
+}
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def test_every_public_layer_is_in_the_table() -> None:
+    modules = [importlib.import_module(f"shared.layers.{m.name}") for m in pkgutil.iter_modules(shared.layers.__path__)]
+    layers = {
+        value
+        for module in modules
+        for name, value in vars(module).items()
+        if is_dataclass(value) and any("__call__" in vars(base) for base in value.__mro__[:-1]) and name[0] != "_"
+    }
+    assert layers == {type(case.layer) for case in CASES.values()}
+
+
+@each_case
+def test_gradient(case: Case) -> None:
+    p, x = case.point()
+    check(lambda x, p: case.layer(p, x, case.mode()), x, p, rng=np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.oracle is not None])
+def test_torch_gives_the_same_values_and_gradients(name: str) -> None:
+    case = CASES[name]
+    p, x = case.point()
+    q = tree.map(lambda a: torch.tensor(a, requires_grad=True), p)
+    u = torch.tensor(x, requires_grad=True)
+    v = case.oracle(q, u)
+    y, pullback = case.layer(p, x, case.mode())
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    dx, dp = pullback(dy)
+    v.backward(torch.tensor(dy))
+    np.testing.assert_allclose(y, v.detach().numpy(), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(dx, u.grad.numpy(), rtol=1e-10, atol=1e-12)
+    for (path, ours), (_, theirs) in zip(tree.leaves(dp), tree.leaves(q), strict=True):
+        np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=path)
+
+
+@each_case
+def test_pullback_is_repeatable_and_linear(case: Case) -> None:
+    p, x = case.point()
+    y, pullback = case.layer(p, x, case.mode())
+    a, b = (read_only(np.random.default_rng(i).standard_normal(y.shape)) for i in (1, 2))
+    at_a, at_b, both, again = (flat(pullback(dy)) for dy in (a, b, read_only(2 * a - 3 * b), a))
+    np.testing.assert_array_equal(at_a, again)
+    np.testing.assert_allclose(both, 2 * at_a - 3 * at_b, rtol=1e-12, atol=1e-12)
+
+
+@each_case
+def test_two_forwards_before_either_pullback(case: Case) -> None:
+    p, x = case.point()
+    other = read_only(x + 1)
+    first, first_pullback = case.layer(p, x, case.mode())
+    kept = first.copy()
+    alone = flat(first_pullback(np.ones_like(first)))
+    _, second_pullback = case.layer(p, other, case.mode())
+    flat(second_pullback(np.ones_like(first)))
+    np.testing.assert_array_equal(first, kept)
+    np.testing.assert_array_equal(flat(first_pullback(np.ones_like(first))), alone)
+
+
+@each_case
+def test_float32_stays_float32(case: Case) -> None:
+    p, x = case.point(np.float32)
+    y, pullback = case.layer(p, x, case.mode())
+    dx, dp = pullback(np.ones_like(y))
+    assert {y.dtype, dx.dtype, *(a.dtype for _, a in tree.leaves(dp))} == {np.dtype(np.float32)}
+    assert all(a.dtype == np.float32 for _, a in tree.leaves(case.layer.init(np.random.default_rng(0))))
+    exact, _ = case.layer(*case.point(), case.mode())
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-6)
+
+
+@each_case
+@given(leading=st.lists(st.integers(0, 3), max_size=3))
+@settings(max_examples=15, deadline=None)
+def test_leading_axes_are_free(case: Case, leading: list[int]) -> None:
+    p, _ = case.point()
+    x = np.random.default_rng(0).standard_normal((*leading, case.shape[-1]))
+    y, pullback = case.layer(p, x, case.mode())
+    dx, dp = pullback(np.ones_like(y))
+    assert y.shape[:-1] == tuple(leading)
+    assert dx.shape == x.shape
+    assert {path: a.shape for path, a in tree.leaves(dp)} == {path: a.shape for path, a in tree.leaves(p)}
+    if not case.train:  # each row by itself
+        rows = [case.layer(p, row)[0] for row in x.reshape(-1, x.shape[-1])]
+        np.testing.assert_allclose(y.reshape(len(rows), y.shape[-1]), np.reshape(rows, (len(rows), y.shape[-1])), 1e-12)
+
+
+def flat(cotangents: tuple[Array, Tree]) -> Array:
+    dx, dp = cotangents
+    return tree.flatten({"x": dx, "p": dp})[0].copy()
+
+
+LARGE = np.array([-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if not case.layer.init(np.random.default_rng(0))]
+)
+def test_large_inputs_neither_overflow_nor_lose_their_limits(name: str, dtype: type) -> None:
+    x = LARGE.astype(dtype)
+    y, pullback = CASES[name].layer({}, x, EVAL)
+    dx, _ = pullback(np.ones_like(y))
+    assert np.isfinite(y).all()
+    assert np.isfinite(dx).all()
+    if name in ("relu", "softplus", "silu", "gelu", "gelu, tanh form"):
+        np.testing.assert_allclose(y[[0, 1, 2, 4, 5, 6]], np.maximum(x, 0)[[0, 1, 2, 4, 5, 6]], rtol=1e-6, atol=1e-40)
+        np.testing.assert_allclose(dx[[0, 1, 2, 4, 5, 6]], [0, 0, 0, 1, 1, 1], atol=1e-40)
+
+
+def test_normal_cdf_is_exact_to_1e_15() -> None:
+    x = np.concatenate([np.linspace(-45, 45, 18_001), np.random.default_rng(0).standard_normal(20_000)])
+    cdf, density = normal_cdf(x)
+    np.testing.assert_allclose(cdf, [math.erfc(-v / math.sqrt(2)) / 2 for v in x], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(density, np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi), rtol=1e-15, atol=1e-300)
+    np.testing.assert_allclose(normal_cdf(x.astype(np.float32))[0], cdf, rtol=0, atol=3e-7)
+
+
+def test_sigmoid_is_the_logistic_function() -> None:
+    x = np.linspace(-30, 30, 101)
+    np.testing.assert_allclose(sigmoid(x), 1 / (1 + np.exp(-x)), rtol=0, atol=1e-15)
+
+
+def test_temperature_orders_the_entropy_from_arg_max_to_uniform() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 9))
+
+    def entropy(temperature: float) -> Array:
+        y, _ = Softmax(temperature)({}, x)
+        return -(y * np.log(np.maximum(y, 1e-300))).sum(-1)
+
+    entropies = np.array([entropy(t) for t in (1e-3, 0.1, 0.5, 1, 2, 10, 1e6)])
+    assert (np.diff(entropies, axis=0) > 0).all()
+    np.testing.assert_allclose(entropies[0], 0, atol=1e-6)
+    np.testing.assert_allclose(entropies[-1], np.log(9), rtol=1e-6)
+    np.testing.assert_array_equal(Softmax(1e-3)({}, x)[0].argmax(-1), x.argmax(-1))
+
+
+def test_softmax_is_a_distribution_that_a_shift_leaves_alone() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 9))
+    y, _ = Softmax()({}, x)
+    np.testing.assert_allclose(y.sum(-1), 1, rtol=1e-15)
+    np.testing.assert_allclose(Softmax()({}, x + 1e4)[0], y, rtol=1e-10)
+
+
+def test_masked_entries_get_no_probability_and_no_gradient() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5))
+    kept = np.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
+    y, pullback = Softmax(2.0)({}, np.where(kept, x, -np.inf))
+    dx, _ = pullback(dy := rng.standard_normal((3, 5)))
+    assert not y[~kept].any()
+    assert not dx[~kept].any()
+    row, row_pullback = Softmax(2.0)({}, x[:1, kept[0]])
+    np.testing.assert_allclose(y[:1, kept[0]], row, rtol=1e-15)
+    np.testing.assert_allclose(dx[:1, kept[0]], row_pullback(dy[:1, kept[0]])[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+def test_dropout_drops_its_rate_and_keeps_the_mean(rate: float) -> None:
+    n = 200_000
+    x = np.full((n,), 3.0)
+    y, pullback = Dropout(rate)({}, x, Mode(train=True, rng=np.random.default_rng(0)))
+    assert abs((y == 0).mean() - rate) <= 5 * math.sqrt(rate * (1 - rate) / n)
+    assert abs(y.mean() - 3) <= 5 * 3 * math.sqrt(rate / (1 - rate) / n)
+    np.testing.assert_allclose(y[y != 0], 3 / (1 - rate), rtol=1e-15)
+    np.testing.assert_allclose(pullback(x)[0], y, rtol=1e-15)  # the same mask
+
+
+def test_dropout_draws_from_the_modes_generator_alone() -> None:
+    x = np.ones((50,))
+    a, b = (Dropout(0.5)({}, x, Mode(train=True, rng=np.random.default_rng(3)))[0] for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    rng = np.random.default_rng(3)
+    first, second = (Dropout(0.5)({}, x, Mode(train=True, rng=rng))[0] for _ in range(2))
+    assert (first != second).any()
+    with pytest.raises(ValueError, match="needs Mode"):
+        Dropout(0.5)({}, x, Mode(train=True))
+
+
+def test_a_first_layer_gives_no_gradient_to_the_data() -> None:
+    layer = Linear(3, 2, input_is_data=True)
+    y, pullback = layer(layer.init(np.random.default_rng(0)), np.ones((4, 3), np.float32))
+    dx, dp = pullback(y)
+    assert dx is None
+    assert dp.keys() == {"W", "b"}
+
+
+def test_residual_refuses_a_sum_that_would_broadcast() -> None:
+    layer = Residual(Linear(3, 1))
+    with pytest.raises(ValueError, match="equal shapes"):
+        layer(layer.init(np.random.default_rng(0)), np.ones((4, 3), np.float32))
+
+
+def test_linear_refuses_an_input_of_another_width() -> None:
+    layer = Linear(3, 2)
+    with pytest.raises(ValueError, match="n_in=3"):
+        layer(layer.init(np.random.default_rng(0)), np.ones((4, 6), np.float32))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Linear(0, 3),
+        lambda: Linear(3, -1),
+        lambda: LeakyReLU(1.0),
+        lambda: LeakyReLU(-0.1),
+        lambda: GELU("erf"),
+        lambda: Softmax(0.0),
+        lambda: Softmax(math.nan),
+        lambda: Dropout(1.0),
+        lambda: Dropout(-0.1),
+        lambda: Dropout(math.nan),
+    ],
+)
+def test_a_hyperparameter_out_of_range_is_refused_in_one_line(make: Callable[[], Layer]) -> None:
+    with pytest.raises(ValueError, match=r"^\w+: .* must be .*, got ") as error:
+        make()
+    assert "\n" not in str(error.value)
