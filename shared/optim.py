@@ -67,8 +67,10 @@ class Optimizer:
         """One step: writes params and state, reads grads."""
         step = int(state["step"]) if "step" in state else 0
         rate = float(self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate)
-        size = rate * self.correction(step)
-        scratch = np.empty((2, BLOCK), next(tree.leaves(params))[1].dtype)
+        dtype = next(tree.leaves(params))[1].dtype
+        # As arrays: a ufunc takes a microsecond to convert a Python number, in every block again.
+        size, *c = (np.array(value, dtype) for value in self.coefficients(rate, step))
+        scratch = np.empty((2, BLOCK), dtype)
         for p, g, *moments in blocks(params, grads, *(state[name] for name in self.moments)):
             t, decayed = scratch[:, : p.size]
             if self.weight_decay and self.decoupled:
@@ -77,17 +79,17 @@ class Optimizer:
                 np.multiply(p, self.weight_decay, out=decayed)
                 decayed += g
                 g = decayed
-            np.multiply(self.direction(step, t, g, *moments), size, out=t)
+            np.multiply(self.direction(t, g, *moments, *c), size, out=t)
             p -= t
         if "step" in state:
             state["step"] += 1
 
-    def correction(self, step: int) -> float:
-        """What the direction leaves out of its length: a scalar costs a pass there and nothing here."""
-        return 1.0
+    def coefficients(self, rate: float, step: int) -> tuple[float, ...]:
+        """The step's size, which multiplies the direction, and the other scalars that the direction asks for."""
+        return (rate,)
 
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
-        """d for one block, in t (scratch) or one of the others; the moments take g in."""
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
+        """d for one block, in t (scratch) or another array; rest is the moments, which take g in, and the scalars."""
         raise NotImplementedError
 
 
@@ -95,7 +97,7 @@ class Optimizer:
 class SGD(Optimizer):
     r"""theta <- theta - lr g, with g <- g + weight_decay theta first. Robbins and Monro 1951."""
 
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
         return g
 
 
@@ -114,9 +116,12 @@ class Momentum(Optimizer):
         super().__post_init__()
         self._check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
 
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
-        (v,) = moments
-        v *= self.momentum
+    def coefficients(self, rate: float, step: int) -> tuple[float, ...]:
+        return rate, self.momentum
+
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
+        v, momentum = rest
+        v *= momentum
         v += g
         return v
 
@@ -129,9 +134,9 @@ class Nesterov(Momentum):
     Sutskever et al. 2013, section 2 and PyTorch, the gradient is taken at theta, and the step looks one momentum ahead.
     """
 
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
-        v = super().direction(step, t, g, *moments)
-        np.multiply(v, self.momentum, out=t)
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
+        _, momentum = rest
+        np.multiply(super().direction(t, g, *rest), momentum, out=t)
         t += g
         return t
 
@@ -150,12 +155,15 @@ class Adagrad(Optimizer):
         super().__post_init__()
         self._check("epsilon", 0 < self.epsilon < inf, "positive and finite")
 
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
-        (h,) = moments
+    def coefficients(self, rate: float, step: int) -> tuple[float, ...]:
+        return rate, self.epsilon
+
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
+        h, epsilon = rest
         np.multiply(g, g, out=t)
         h += t
         np.sqrt(h, out=t)
-        t += self.epsilon
+        t += epsilon
         np.divide(g, t, out=t)
         return t
 
@@ -178,16 +186,17 @@ class RMSProp(Optimizer):
         self._check("decay", 0 <= self.decay < 1, "in [0, 1)")
         self._check("epsilon", 0 < self.epsilon < inf, "positive and finite")
 
-    def correction(self, step: int) -> float:
-        return 1 / sqrt(1 - self.decay)
+    def coefficients(self, rate: float, step: int) -> tuple[float, ...]:
+        c = sqrt(1 - self.decay)
+        return rate / c, self.decay, self.epsilon / c
 
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
-        (v,) = moments
-        v *= self.decay
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
+        v, decay, epsilon = rest
+        v *= decay
         np.multiply(g, g, out=t)
         v += t
         np.sqrt(v, out=t)
-        t += self.epsilon * self.correction(step)
+        t += epsilon
         np.divide(g, t, out=t)
         return t
 
@@ -215,21 +224,20 @@ class Adam(Optimizer):
         self._check("beta2", 0 <= self.beta2 < 1, "in [0, 1)")
         self._check("epsilon", 0 < self.epsilon < inf, "positive and finite")
 
-    def _c(self, step: int) -> float:
-        return sqrt((1 - self.beta2) / (1 - self.beta2 ** (step + 1)))
+    def coefficients(self, rate: float, step: int) -> tuple[float, ...]:
+        n = step + 1
+        c = sqrt((1 - self.beta2) / (1 - self.beta2**n))
+        return rate * (1 - self.beta1) / (1 - self.beta1**n) / c, self.beta1, self.beta2, self.epsilon / c
 
-    def correction(self, step: int) -> float:
-        return (1 - self.beta1) / (1 - self.beta1 ** (step + 1)) / self._c(step)
-
-    def direction(self, step: int, t: Array, g: Array, *moments: Array) -> Array:
-        m, v = moments
-        m *= self.beta1
+    def direction(self, t: Array, g: Array, *rest: Array) -> Array:
+        m, v, beta1, beta2, epsilon = rest
+        m *= beta1
         m += g
-        v *= self.beta2
+        v *= beta2
         np.multiply(g, g, out=t)
         v += t
         np.sqrt(v, out=t)
-        t += self.epsilon / self._c(step)
+        t += epsilon
         np.divide(m, t, out=t)
         return t
 

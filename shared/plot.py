@@ -1,6 +1,7 @@
 """What figures share: a style, bands over seeds, tiles of images, PNG bytes. Figures are drawn without a display."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from shared.tree import Array
 
+LETTERS_AN_INCH = 16  # of the caption's 8 points
 STYLE = {
     "font.size": 9,
     "axes.grid": True,
@@ -50,8 +52,10 @@ def show(axes: Axes, picture: Array, title: str) -> None:
 
 
 def caption(figure: Figure, lines: Sequence[str]) -> None:
-    """Data, scale, seeds and deviations in small print under the figure."""
-    figure.supxlabel("\n".join(lines), fontsize=8, color="0.3", x=0.01, ha="left")
+    """Data, scale, seeds and deviations in small print under the figure, wrapped to its width."""
+    width = int(figure.get_figwidth() * LETTERS_AN_INCH)
+    wrapped = [part for line in lines for part in textwrap.wrap(line, width)]
+    figure.supxlabel("\n".join(wrapped), fontsize=8, color="0.3", x=0.01, ha="left")
 
 
 def png(figure: Figure) -> bytes:

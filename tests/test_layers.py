@@ -93,12 +93,8 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 def test_every_public_layer_is_in_the_table() -> None:
     modules = [importlib.import_module(f"shared.layers.{m.name}") for m in pkgutil.iter_modules(shared.layers.__path__)]
-    layers = {
-        value
-        for module in modules
-        for name, value in vars(module).items()
-        if is_dataclass(value) and any("__call__" in vars(base) for base in value.__mro__[:-1]) and name[0] != "_"
-    }
+    classes = [v for module in modules for v in vars(module).values() if isinstance(v, type) and is_dataclass(v)]
+    layers = {c for c in classes if any("__call__" in vars(base) for base in c.__mro__) and c.__name__[0] != "_"}
     assert layers == {type(case.layer) for case in CASES.values()}
 
 

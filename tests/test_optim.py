@@ -23,20 +23,17 @@ def start() -> Tree:
 
 
 def loss(p: dict, library: object) -> object:
-    """Smooth, not quadratic, its leaves coupled; the library is numpy or torch, which share these names."""
+    """Not quadratic, its leaves coupled; the library is numpy or torch, which share these names."""
     W, b, c = p["layer"]["W"], p["layer"]["b"], p["c"]
-    return (
-        library.sum(library.tanh(W @ b) ** 2) + library.sum(library.exp(0.3 * c)) - library.sum(library.sin(c) * b[0])
-    )
+    return library.sum(library.log(library.cosh(W @ b - 1))) + library.sum(library.exp(c) + c**2 * (1 + b[0] ** 2) / 2)
 
 
 def gradient(p: Tree) -> Tree:
     W, b, c = p["layer"]["W"], p["layer"]["b"], p["c"]
-    t = np.tanh(W @ b)
-    d = 2 * t * (1 - t * t)
+    d = np.tanh(W @ b - 1)
     db = W.T @ d
-    db[0] -= np.sin(c).sum()
-    return {"layer": {"W": np.outer(d, b), "b": db}, "c": 0.3 * np.exp(0.3 * c) - np.cos(c) * b[0]}
+    db[0] += b[0] * (c**2).sum()
+    return {"layer": {"W": np.outer(d, b), "b": db}, "c": np.exp(c) + c * (1 + b[0] ** 2)}
 
 
 def ours(optimizer: Optimizer, steps: int = STEPS) -> Tree:
@@ -83,8 +80,8 @@ PAIRS = {
     "adagrad, decay": (Adagrad(0.1, 0.1), lambda p: torch_optim.Adagrad(p, 0.1, weight_decay=0.1)),
     "rmsprop": (RMSProp(0.01), lambda p: torch_optim.RMSprop(p, 0.01)),
     "rmsprop, decay": (
-        RMSProp(0.01, 0.1, decay=0.9, epsilon=1e-3),
-        lambda p: torch_optim.RMSprop(p, 0.01, alpha=0.9, eps=1e-3, weight_decay=0.1),
+        RMSProp(0.01, 0.1, decay=0.9, epsilon=0.1),
+        lambda p: torch_optim.RMSprop(p, 0.01, alpha=0.9, eps=0.1, weight_decay=0.1),
     ),
     "adam": (Adam(0.05), lambda p: torch_optim.Adam(p, 0.05)),
     "adam, decay": (

@@ -55,13 +55,12 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
 
 
 def limits(own: pd.DataFrame) -> tuple[float, float]:
-    """The paper's axis, widened where final bounds lie outside; for other data, the span of the last tenth."""
-    late = own[own["samples"] >= 0.1 * own["samples"].max()][["train", "test"]].to_numpy()
-    low, high = float(np.nanmin(late)), float(np.nanmax(late))
+    """The paper's axis, widened where final bounds lie outside; for other data, a few spans of the final bounds."""
+    ends = pd.concat([final(own, split, method) for method in COLOUR for split in ("train", "test")])
+    low, high = float(ends.min()), float(ends.max())
     if own["data"].iloc[0].startswith("mnist"):
-        ends = pd.concat([final(own, "test", method) for method in COLOUR])
-        return min(PAPERS_AXIS[0], float(ends.min()) - 5), max(PAPERS_AXIS[1], high + 2)
-    return low - 0.4 * (high - low), high + 0.1 * (high - low)
+        return min(PAPERS_AXIS[0], low - 5), max(PAPERS_AXIS[1], high + 2)
+    return low - 4 * (high - low), high + 0.5 * (high - low)
 
 
 def samples(pictures: Mapping[str, Array], data: str) -> Figure:
@@ -80,9 +79,9 @@ def manifold(pictures: Mapping[str, Array], data: str) -> Figure:
     """Figure 4: the learned 2-D manifold, the unit square sent through the inverse Gaussian CDF."""
     images = pictures["manifold"]
     figure = Figure(figsize=(6, 6.4), layout="constrained")
-    picture = plot.tiles(images, side(images), pad=0)
+    picture = plot.tiles(images, side(images), pad=0 if side(images) > 8 else 2)
     plot.show(figure.subplots(), picture, "$z_1$ to the right, $z_2$ upwards: quantiles 0.025 to 0.975")
-    plot.caption(figure, [f"Figure 4: E[x|z] for N_z = 2. Data: {data}, seed 0."])
+    plot.caption(figure, [f"Figure 4: E[x|z] for $N_z = 2$. Data: {data}, seed 0."])
     return figure
 
 
@@ -95,7 +94,7 @@ def interpolation(pictures: Mapping[str, Array], data: str) -> Figure:
     figure = Figure(figsize=(6.5, 0.68 * pairs * kinds + 0.6), layout="constrained")
     rows = images.reshape(pairs * kinds, stops, -1)
     plot.show(figure.subplots(), plot.tiles(rows, side(images)), "for each pair: linear above, spherical below")
-    plot.caption(figure, [f"E[x|z] between the codes of two test images, N_z = {latent}. Data: {data}, seed 0."])
+    plot.caption(figure, [f"E[x|z] between the codes of two test images, $N_z = {latent}$. Data: {data}, seed 0."])
     return figure
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from papers.vae.model import METHODS, VAE, bound
 from shared import tree
 from shared.datasets import load
+from shared.errors import Diverged
 from shared.experiment import Job, Run
 from shared.minibatch import minibatches
 from shared.optim import Adagrad
@@ -97,13 +98,15 @@ class Learner:
 def pilot(job: Job, run: Run) -> None:
     """The first iterations with one step size: their mean training bound over the last half, -inf if they diverge."""
     learner = Learner(job, run)
-    for step in run.steps():
-        if not np.isfinite(learner.step()):
-            run.record(train=-np.inf)
-            return
-        if step + 1 == job["steps"] // 2:
-            learner.running_bound()
-    run.record(train=learner.running_bound())
+    try:
+        for step in run.steps():
+            run.check(learner.step())
+            if step + 1 == job["steps"] // 2:
+                learner.running_bound()
+    except Diverged:
+        run.record(train=-np.inf)
+    else:
+        run.record(train=learner.running_bound())
 
 
 def train(job: Job, run: Run) -> None:

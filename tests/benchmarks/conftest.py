@@ -1,0 +1,61 @@
+"""Our training step against PyTorch's, interleaved in one process, both with their heap kept and the same threads."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+import torch
+
+from shared import machine
+from shared.files import write_files
+
+BLOCKS, STEPS, WARM_UP = 15, 12, 3  # the two take turns in blocks; the first steps of a block are not counted
+
+
+class Comparison:
+    """Times pairs of steps and writes ``results/<paper>/full/bench.json``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.entries: dict[str, list[dict[str, object]]] = {}
+
+    def __call__(
+        self, paper: str, name: str, ours: Callable[[], object], theirs: Callable[[], object], threads: int = 2
+    ) -> float:
+        """The ratio of the median times, ours over theirs."""
+        times: dict[Callable[[], object], list[float]] = {ours: [], theirs: []}
+        torch.set_num_threads(threads)
+        with machine.blas_threads(threads):
+            for _ in range(BLOCKS):
+                for step, record in times.items():
+                    for i in range(STEPS):
+                        start = time.perf_counter()
+                        step()
+                        if i >= WARM_UP:
+                            record.append(1000 * (time.perf_counter() - start))
+        numpy_ms, torch_ms = (median(times[step]) for step in (ours, theirs))
+        entry = {
+            "name": name,
+            "numpy_ms": round(numpy_ms, 3),
+            "torch_ms": round(torch_ms, 3),
+            "ratio": round(numpy_ms / torch_ms, 3),
+            "threads": threads,
+            "runs": len(times[ours]),
+        }
+        print(entry)
+        self.entries.setdefault(paper, []).append(entry)
+        return numpy_ms / torch_ms
+
+
+@pytest.fixture(scope="session")
+def compare(root: Path) -> Iterator[Comparison]:
+    machine.keep_heap()
+    comparison = Comparison(root)
+    yield comparison
+    for paper, entries in comparison.entries.items():
+        path = root / "results" / paper / "full" / "bench.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_files({path: (json.dumps(entries, indent=1) + "\n").encode()})
