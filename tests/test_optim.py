@@ -163,6 +163,18 @@ def test_adams_first_step_is_the_learning_rate_whatever_the_scale() -> None:
         np.testing.assert_allclose(p["x"], 0.01 * np.array([-1, 1, -1, 1]), rtol=1e-4)
 
 
+def test_adams_mean_of_a_gradient_that_stays_zero_never_turns_subnormal() -> None:
+    p = {"x": np.ones(8, np.float32)}
+    optimizer = Adam(0.01)
+    state = optimizer.init(p)
+    smallest = []
+    for step in range(1200):
+        optimizer.update(p, {"x": np.full(8, 1.0 if step < 10 else 0.0, np.float32)}, state)
+        smallest.append(state["m"]["x"].min())
+    assert smallest[-1] == 0
+    assert min(value for value in smallest if value > 0) > np.finfo(np.float32).tiny
+
+
 def test_momentum_goes_as_far_as_its_geometric_series() -> None:
     p = {"x": np.zeros(1)}
     optimizer = Momentum(0.1, momentum=0.9)
