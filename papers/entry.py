@@ -1,11 +1,13 @@
-"""The Hydra side of every entry point: the one error boundary, checked settings, and the session that a run works in."""
+"""The Hydra side of every entry point: the one error boundary, checked settings, the session that a run works in."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -26,12 +28,8 @@ S = TypeVar("S", bound=Settings)
 CONF = results.ROOT / "conf"
 FULL_TRACE = os.environ.get("HYDRA_FULL_ERROR") == "1"
 GROUPS = ("scale", "compute")
-FLAGS = {
-    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p", "--run", "-r"),
-    *("--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--config-dir", "-cd", "--info", "-i"),
-}
 TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+FLAGS = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--info", "-i", *TAKES_VALUE}
 # These say how a run is done and not what: with them alone the results are those of the scale.
 WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every"}
 
@@ -39,10 +37,16 @@ WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every"}
 def start(name: str, schema: type[Settings], main: Callable[[], None]) -> None:
     """Register the paper's schema, check the command line and hand over to Hydra, all inside the error boundary."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a report of its own
+    signal.signal(signal.SIGTERM, interrupt)
     with error_boundary():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
         check_arguments(sys.argv[1:], schema)
         main()
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM is to SIGINT what another word is to the same."""
+    raise KeyboardInterrupt(number)
 
 
 @contextmanager
@@ -54,13 +58,17 @@ def error_boundary() -> Iterator[None]:
     """
     try:
         yield
-    except (RunError, HydraException, OmegaConfBaseException, KeyboardInterrupt) as error:
+    except (RunError, HydraException, OmegaConfBaseException, OSError, KeyboardInterrupt) as error:
         if FULL_TRACE:
             raise
-        line = " ".join(str(error).split()) or "stopped before the run began"
-        stopped = isinstance(error, Stopped | KeyboardInterrupt)
-        print(line if stopped else f"error: {line}", file=sys.stderr)
-        code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", BadRequest.exit_code)
+        line, code = f"error: {' '.join(str(error).split())}", getattr(error, "exit_code", BadRequest.exit_code)
+        if isinstance(error, Stopped):
+            line = str(error)
+        elif isinstance(error, KeyboardInterrupt):
+            line, code = "stopped before the run began", 128 + (error.args or (signal.SIGINT,))[0]
+        elif isinstance(error, OSError) and not isinstance(error, HydraException):
+            line, code = f"error: {error.filename}: {error.strerror}. Run the same command again.", RunError.exit_code
+        print(line, file=sys.stderr)
         sys.exit(code)
 
 
@@ -92,7 +100,7 @@ def check_override(argument: str, schema: type[Settings]) -> None:
     if override.is_delete():
         raise BadRequest(f"cannot read {argument!r}: {name} cannot be left out")
     if override.is_sweep_override():
-        return
+        raise BadRequest(f"cannot read {argument!r}: a list is written {name}=[...]")
     value = override.value()
     if name in GROUPS:
         valid = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
@@ -169,7 +177,9 @@ def session(paper: str, cfg: DictConfig, config: Settings, named_by: tuple[str, 
     overridden = {override.lstrip("+").split("=")[0].split(".")[0] for override in HydraConfig.get().overrides.task}
     folder = scale
     if overridden - WITHOUT_EFFECT:
-        what = {key: value for key, value in OmegaConf.to_container(cfg).items() if key not in WITHOUT_EFFECT}
+        container = OmegaConf.to_container(cfg)
+        assert isinstance(container, dict)
+        what = {key: value for key, value in container.items() if key not in WITHOUT_EFFECT}
         folder = scale / f"custom-{digest(what)}"
     workers = config.compute.workers or machine.cores()
     threads = config.compute.threads or max(1, machine.cores() // workers)

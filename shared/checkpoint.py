@@ -1,8 +1,8 @@
 """Checkpoints that prove their own integrity.
 
-A checkpoint is ``step-N.npz`` (arrays alone: nothing in it can run) beside ``step-N.npz.sha256``. The order of a save is:
-temporary archive, checksum, archive under its name; so a kill at any point leaves the previous checkpoint untouched and
-at most a ``*.tmp`` that the next start removes.
+A checkpoint is ``step-N.npz`` (arrays alone: nothing in it can run) beside ``step-N.npz.sha256``. The order of a save
+is: temporary archive, checksum, archive under its name; so a kill at any point leaves the previous checkpoint
+untouched and at most a ``*.tmp`` that the next start removes.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def save(folder: Path, step: int, state: Tree, meta: dict[str, Any]) -> None:
     arrays = dict(tree.leaves(state))
     for path, array in arrays.items():
         if not np.isfinite(array).all():
-            raise Diverged(f"{path} is no longer finite at step {step}; no checkpoint written.")
+            raise Diverged(f"{path} is not finite at step {step}")
     data = packed({META: np.frombuffer(json.dumps(meta).encode(), np.uint8), **arrays})
     temporary = archive.with_name(archive.name + ".tmp")
     try:
@@ -55,11 +56,12 @@ def save(folder: Path, step: int, state: Tree, meta: dict[str, Any]) -> None:
         write_files({_checksum_of(archive): f"{hashlib.sha256(data).hexdigest()}  {archive.name}\n".encode()})
         os.replace(temporary, archive)
         sync(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explained(error, archive, len(data)) from error
-    except RunError:
-        temporary.unlink(missing_ok=True)
+    except (OSError, RunError) as error:
+        for unfinished in (temporary, _checksum_of(archive)):
+            with suppress(OSError):
+                unfinished.unlink()
+        if isinstance(error, OSError):
+            raise explained(error, archive, len(data)) from error
         raise
     for old in steps(folder)[:-KEPT]:
         (folder / f"step-{old}.npz").unlink(missing_ok=True)
@@ -71,6 +73,15 @@ def packed(arrays: Mapping[str, Array]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
+
+
+def unpacked(data: bytes) -> dict[str, Array]:
+    """The arrays in the bytes of an ``.npz``. ValueError when they are no such archive, or hold Python objects."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from error
 
 
 def steps(folder: Path) -> list[int]:
@@ -94,8 +105,7 @@ def load(folder: Path) -> tuple[int, dict[str, Array], dict[str, Any]] | None:
             damaged.append(archive)
             continue
         for bad in damaged:
-            why = "is damaged (checksum)" if bad.exists() else "is missing"
-            print(f"warning: checkpoint {bad.name} {why}; using step-{step}", file=sys.stderr)
+            print(f"warning: checkpoint {bad.name} is damaged (checksum); using step-{step}", file=sys.stderr)
             for path in (bad, _checksum_of(bad)):
                 if path.exists():
                     path.rename(path.with_name(path.name + ".bad"))
@@ -104,6 +114,17 @@ def load(folder: Path) -> tuple[int, dict[str, Array], dict[str, Any]] | None:
     if damaged:
         raise RunError(f"no usable checkpoint in {folder} ({len(damaged)} damaged). Delete {folder} to start over.")
     return None
+
+
+def copy(arrays: Mapping[str, Array], into: Tree, folder: Path) -> None:
+    """Copy arrays by path into the leaves of a tree. RunError when the folder's checkpoint is of another layout."""
+    for path, array in tree.leaves(into):
+        if path not in arrays or arrays[path].shape != array.shape:
+            raise RunError(
+                f"the checkpoint in {folder} has no {path} of shape {array.shape}: other code wrote it. "
+                f"Delete {folder} to start over."
+            )
+        array[...] = arrays[path]
 
 
 def _read(archive: Path) -> dict[str, Array] | None:
@@ -116,8 +137,7 @@ def _read(archive: Path) -> dict[str, Array] | None:
     _refuse_code(archive, data)
     if hashlib.sha256(data).hexdigest() != digest:
         return None
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return dict(arrays)
+    return unpacked(data)
 
 
 def _refuse_code(archive: Path, data: bytes) -> None:
@@ -130,9 +150,9 @@ def _refuse_code(archive: Path, data: bytes) -> None:
                 if name.startswith("/") or ".." in name.split("/"):
                     raise RunError(f"refusing {archive}: contains the path {name!r}, outside the archive.")
                 with members.open(name) as member:
-                    version = np.lib.format.read_magic(member)
-                    read = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-                    if read(member)[2].hasobject:
+                    form, major = np.lib.format, np.lib.format.read_magic(member)[0]
+                    header = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
+                    if header(member)[2].hasobject:
                         raise RunError(f"refusing {archive}: contains Python objects.")
     except RunError:
         raise

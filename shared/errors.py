@@ -1,14 +1,14 @@
-"""The few ways in which a run may end early; each is one line for the user and an exit code for the shell."""
+"""The few ways in which a run may end early: one line for the user, an exit code for the shell."""
 
 
 class RunError(Exception):
-    """The run failed: NaN, disk, data, a damaged checkpoint. Its text says what is wrong (with file or key) and what to do."""
+    """The run failed: NaN, disk, data, a damaged checkpoint. The text says what is wrong and what to do."""
 
     exit_code = 1
 
 
 class BadRequest(RunError):
-    """The request cannot be met: an unknown name, a value out of range, an unusable folder. Raised before any file is made."""
+    """The request cannot be met: an unknown name, a value out of range, an unusable folder. No file was made yet."""
 
     exit_code = 2
 

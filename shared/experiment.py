@@ -15,20 +15,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from joblib.externals.loky.backend.resource_tracker import ensure_running
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from shared import checkpoint, machine, tree
+from shared import checkpoint, machine
 from shared.errors import Diverged, InUse, RunError, Stopped
-from shared.files import write_files
+from shared.files import check_writable, write_files
 from shared.tree import Array, Tree
 
 Job = dict[str, Any]
@@ -86,10 +88,9 @@ class Setting:
         """Copy the state that a finished job ended with into the leaves of a tree with the same paths."""
         folder = self.run_folder(job)
         found = checkpoint.load(folder) if folder.exists() else None
-        if found is None:
-            raise RunError(f"{folder} has no checkpoint. Delete that folder and run again.")
-        for path, array in tree.leaves(into):
-            array[...] = found[1][path]
+        if found is None or found[0] != job["steps"]:
+            raise RunError(f"{folder} has no checkpoint of its last step. Delete that folder and run again.")
+        checkpoint.copy(found[1], into, folder)
 
 
 class Run:
@@ -99,8 +100,8 @@ class Run:
     loop the run may write a checkpoint, or end with one because a signal asked for it.
     """
 
-    def __init__(self, job: Job, setting: Setting, board: Board | None = None, cell: int = 0, parent: int = 0) -> None:
-        self.job, self.setting, self.board, self.cell, self.parent = job, setting, board, cell, parent
+    def __init__(self, job: Job, setting: Setting, board: Board | None = None, cell: int = 0) -> None:
+        self.job, self.setting, self.board, self.cell = job, setting, board, cell
         self.folder = setting.run_folder(job)
         self.label = f"{setting.label}/{setting.name(job)}"
         self.rng = np.random.default_rng(job["seed"])
@@ -130,8 +131,7 @@ class Run:
                 notice(f"{self.label}: no checkpoint yet, starting at step 0")
             return
         self.step, arrays, meta = found
-        for path, array in tree.leaves(state):
-            array[...] = arrays[path]
+        checkpoint.copy(arrays, state, self.folder)
         self.rng.bit_generator.state = meta["rng"]
         self.rows, self.seconds, self.history = meta["rows"], meta["seconds"], meta["history"]
         self._saved = self.step
@@ -151,8 +151,6 @@ class Run:
             if self.board is None:
                 continue
             self.board.cells[self.cell] = self.step
-            if self.parent and os.getppid() != self.parent:
-                os._exit(1)  # the command was killed: leave the folder to its successor
             if self.board.stop:
                 self.save()
                 raise Stopped(f"stopped at step {self.step}", self.board.stop)
@@ -164,8 +162,7 @@ class Run:
     def check(self, loss: float) -> None:
         """Raise Diverged unless the loss of the present step is finite."""
         if not np.isfinite(loss):
-            good = f"last good checkpoint step {self._saved}" if self._saved else "no checkpoint yet"
-            raise Diverged(f"loss is {loss} at step {self.step}; {good}. Lower learning_rate.")
+            raise self._diverged(f"loss is {loss} at step {self.step}")
 
     def record(self, **row: Any) -> None:
         """Keep a row of scalars."""
@@ -183,25 +180,31 @@ class Run:
             "seconds": self.elapsed(),
             "history": self.history,
         }
-        checkpoint.save(self.folder, self.step, self._state, meta)
+        try:
+            checkpoint.save(self.folder, self.step, self._state, meta)
+        except Diverged as error:
+            raise self._diverged(str(error)) from None
         self._saved = self.step
+
+    def _diverged(self, what: str) -> Diverged:
+        good = f"last good checkpoint step {self._saved}" if self._saved else "no checkpoint yet"
+        return Diverged(f"{what}; {good}. Lower learning_rate.")
 
     def elapsed(self) -> float:
         return self.seconds + time.monotonic() - self._started
 
 
 class Outcome(NamedTuple):
-    """How one job ended: the step it reached and the error that ended it, if one did."""
+    """How one job ended: with the error, if one ended it."""
 
     job: Job
-    step: int
     error: RunError | None
 
 
 @contextmanager
-def locked(folder: Path, wait: bool, board: Board) -> Iterator[None]:
-    """Hold the run folder; the lock dies with its holder. InUse when another process has it (unless ``wait``)."""
-    with open(folder / "lock", "a+") as file:
+def locked(lock: Path, folder: Path, wait: bool, board: Board) -> Iterator[None]:
+    """Hold the folder by a lock that dies with its holder. InUse when another process has it (unless ``wait``)."""
+    with open(lock, "a+") as file:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -209,7 +212,7 @@ def locked(folder: Path, wait: bool, board: Board) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if board.stop:
-                    raise Stopped("stopped while waiting for the run folder", board.stop) from None
+                    raise Stopped(f"stopped while waiting for {folder}", board.stop) from None
                 if not wait and time.monotonic() > deadline:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
@@ -222,27 +225,40 @@ def locked(folder: Path, wait: bool, board: Board) -> Iterator[None]:
 
 
 def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: int, parent: int) -> Outcome:
-    """Do one job, in this process, from wherever its folder stands. Errors that concern the user come back as values."""
-    board = Board(board_path)
+    """Do one job, in this process, from wherever its folder stands. Errors that concern the user are returned."""
     if parent:
         machine.keep_heap()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches everyone: the command tells us
-        signal.signal(signal.SIGTERM, lambda number, frame: setattr(board, "stop", number))
-    run = Run(job, setting, board, cell, parent)
+        die_with(parent)
+    folder = setting.run_folder(job)
     try:
+        board = Board(board_path)
+        run = Run(job, setting, board, cell)
         if board.stop:
             raise Stopped("stopped before it started", board.stop)
-        run.resuming = run.folder.exists()
-        run.folder.mkdir(exist_ok=True)
-        with locked(run.folder, setting.wait, board), machine.blas_threads(setting.threads):
-            checkpoint.clean(run.folder)
-            if not finished(run.folder):
+        run.resuming = folder.exists()
+        folder.mkdir(exist_ok=True)
+        with locked(folder / "lock", folder, setting.wait, board), machine.blas_threads(setting.threads):
+            checkpoint.clean(folder)
+            if not finished(folder):
                 _train(train, run)
     except RunError as error:
-        return Outcome(job, run.step, error)
-    except OSError as error:
-        return Outcome(job, run.step, RunError(f"{run.folder}: {error.strerror}. Run the same command again."))
-    return Outcome(job, run.step, None)
+        return Outcome(job, error)
+    except (OSError, MemoryError) as error:
+        what = getattr(error, "strerror", None) or "out of memory"
+        return Outcome(job, RunError(f"{folder}: {what}. Run the same command again."))
+    return Outcome(job, None)
+
+
+@cache
+def die_with(parent: int) -> None:
+    """From now on this worker ends when the command does, however that ends: its folder is free for a successor."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train(train: Train, run: Run) -> None:
@@ -255,10 +271,21 @@ def _train(train: Train, run: Run) -> None:
         write_files({run.folder / "diverged.json": json.dumps(run.rows).encode()})
         raise
     if run.arrays:
-        np_file = run.folder / "arrays.npz"
-        write_files({np_file: checkpoint.packed(run.arrays)})
+        write_files({run.folder / "arrays.npz": checkpoint.packed(run.arrays)})
     record = {"job": run.job, "rows": run.rows, "seconds": run.elapsed(), "history": run.history}
     write_files({run.folder / "rows.json": json.dumps(record, indent=1).encode()})
+
+
+def read_json(path: Path) -> Any:
+    """What one of our files holds. RunError when it cannot be understood."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> RunError:
+    return RunError(f"{path} is damaged. Delete {path.parent} to do that job again.")
 
 
 def finished(folder: Path) -> bool:
@@ -268,15 +295,16 @@ def finished(folder: Path) -> bool:
 
 @dataclass
 class Experiment:
-    """The jobs of one command: ``run`` them in workers, all in one progress bar; ``finish`` says how it went."""
+    """The jobs of one command: ``run`` does them in workers, all in one progress bar."""
 
+    folder: Path  # of the results
     setting: Setting
     workers: int
     board: Board
     board_path: Path
     cluster: Any = None  # a submitit executor; None runs on this machine
     failures: list[Outcome] = field(default_factory=list)
-    trained: bool = False  # whether any job had something left to do
+    held: ExitStack | None = None  # the lock on the folder, once there is anything to do in it
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, train: Train, jobs: Sequence[Job], forecast: bool = False) -> pd.DataFrame:
@@ -285,9 +313,11 @@ class Experiment:
         Raises Stopped after a signal, InUse when another process has a job, RunError when one failed otherwise. A
         diverged job does not raise: its rows are returned as far as they go and it is listed in ``failures``.
         """
-        pending = [job for job in jobs if not finished(self.setting.run_folder(job))]
-        if pending:
-            self.trained = True
+        if self._pending(jobs):
+            self.hold()
+        if pending := self._pending(jobs):  # another command may have done them while this one waited for its lock
+            for job in pending:
+                check_writable(self.setting.run_folder(job))
             if forecast:
                 self.forecast(train, pending)
             self._execute(train, pending)
@@ -295,23 +325,41 @@ class Experiment:
         for job in jobs:
             folder = self.setting.run_folder(job)
             if finished(folder):
-                record = json.loads((folder / "rows.json").read_text())
+                record = read_json(folder / "rows.json")
                 older |= {record["history"][-1]["code"]} - {self.setting.code}
             else:
-                record = {"job": job, "rows": json.loads((folder / "diverged.json").read_text()), "seconds": 0, "history": []}
+                record = {"rows": read_json(folder / "diverged.json"), "seconds": 0, "history": []}
             self.records.append(
                 {"name": folder.name, "seconds": round(record["seconds"], 1), "ran_under": record["history"]}
             )
             rows += [job | row for row in record["rows"]]
         if older:
-            notice(f"warning: finished runs in {self.setting.label} were made by code {', '.join(sorted(older))}, now "
-                   f"{self.setting.code}; they are kept. Delete a run's folder to do it again.")
+            notice(
+                f"warning: finished runs in {self.setting.label} were made by code {', '.join(sorted(older))}, now "
+                f"{self.setting.code}; they are kept. Delete a run's folder to do it again."
+            )
         return pd.DataFrame(rows)
+
+    def _pending(self, jobs: Sequence[Job]) -> list[Job]:
+        return [job for job in jobs if not finished(self.setting.run_folder(job))]
+
+    def hold(self) -> None:
+        """Before the first change: lock the results folder until the command ends, and clear what a killed one left."""
+        if self.held is None:
+            lock = self.setting.folder / "runs" / f"lock-{self.folder.name}"
+            with ExitStack() as stack:
+                stack.enter_context(locked(lock, self.folder, self.setting.wait, self.board))
+                self.held = stack.pop_all()
+            for leftover in self.folder.glob("*.tmp"):
+                leftover.unlink()
 
     def arrays(self, job: Job) -> dict[str, Array]:
         """What a finished job gave to ``keep``."""
-        with np.load(self.setting.run_folder(job) / "arrays.npz", allow_pickle=False) as arrays:
-            return dict(arrays)
+        path = self.setting.run_folder(job) / "arrays.npz"
+        try:
+            return checkpoint.unpacked(path.read_bytes())
+        except ValueError:
+            raise damaged(path) from None
 
     def forecast(self, train: Train, jobs: Sequence[Job]) -> float:
         """Print how long the jobs will take, from a second of each kind (jobs that differ in more than the seed)."""
@@ -341,30 +389,50 @@ class Experiment:
                 outcomes.append(outcome)
                 if outcome.error is None:
                     print(f"done {self.setting.label}/{self.setting.name(outcome.job)} ({len(outcomes)}/{len(jobs)})")
-        errors = [outcome.error for outcome in outcomes if outcome.error and not isinstance(outcome.error, Diverged)]
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        if failed := [error for error in errors if not isinstance(error, Stopped | Diverged)]:
+            raise min(failed, key=lambda error: isinstance(error, InUse))  # one stands for all, 75 for itself alone
         if self.board.stop:
-            reached = int(self.board.cells[1:].sum())
-            line = f"stopped at step {reached} of {sum(job['steps'] for job in jobs)}; the same command resumes"
+            line = f"stopped at step {self.board.cells[1:].sum()}; the same command resumes"
             raise Stopped(line, self.board.stop)
-        if errors:
-            raise errors[0]
         self.failures += [outcome for outcome in outcomes if outcome.error]
 
     def _outcomes(self, calls: Sequence[tuple[Any, ...]]) -> Iterator[Outcome]:
         if self.cluster is not None:
-            with self.cluster.batch():
-                submitted = [self.cluster.submit(execute, *call) for call in calls]
-            yield from (job.result() for job in submitted)
+            yield from self._submitted(calls)
         elif self.workers == 1:
             yield from (execute(*call) for call in calls)
         else:
             pool = Parallel(n_jobs=self.workers, return_as="generator_unordered")
-            with signals_blocked():  # the workers inherit the mask: only the command hears the terminal
+            ensure_running()  # joblib's own helper process: starting it would let signals through again
+            with signals_blocked():
                 outcomes = pool(delayed(execute)(*call) for call in calls)
             try:
                 yield from outcomes
             except TerminatedWorkerError as error:
                 raise RunError("a worker process died (killed, or out of memory). The same command resumes.") from error
+
+    def _submitted(self, calls: Sequence[tuple[Any, ...]]) -> Iterator[Outcome]:
+        """The outcomes of jobs handed to submitit; after a signal they have a moment to end, then are cancelled."""
+        waiting, running, deadline = list(calls), list[Any](), float("inf")
+        at_once = self.workers if self.cluster.cluster == "local" else len(waiting)  # Slurm has a queue of its own
+        while waiting or running:
+            if self.board.stop:
+                waiting, deadline = [], min(deadline, time.monotonic() + PATIENCE)
+            if time.monotonic() > deadline:
+                for job in running:
+                    job.cancel()
+                return
+            if next_calls := waiting[: at_once - len(running)]:
+                with signals_blocked(), self.cluster.batch():
+                    running += [self.cluster.submit(execute, *call) for call in next_calls]
+                del waiting[: len(next_calls)]
+            for job in [job for job in running if job.done()]:
+                running.remove(job)
+                if job.exception() is not None:
+                    raise RunError(f"a submitted job failed, see {job.paths.stderr}. The same command resumes.")
+                yield job.result()
+            time.sleep(0.1)
 
 
 class Rehearsed(Exception):
@@ -377,8 +445,9 @@ def rehearse(train: Train, job: Job, setting: Setting, seconds: float = 1.0) -> 
     class Rehearsal(Run):
         def steps(self) -> Iterator[int]:
             deadline = time.monotonic() + seconds
-            for self.step in range(self.job["steps"]):
-                yield self.step
+            for step in range(self.job["steps"]):
+                self.step = step
+                yield step
                 if self.step == 0:  # the first step pays for what is done once
                     self._started = time.monotonic()
                 if time.monotonic() > deadline and self.step:
@@ -413,8 +482,8 @@ def progress(board: Board, jobs: Sequence[Job], label: str) -> Iterator[None]:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Hold SIGINT back inside the block; children started in it never receive it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Hold signals back inside the block. Children started in it never hear them: the command tells them to stop."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

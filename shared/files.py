@@ -3,11 +3,23 @@
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from shared.errors import RunError
+from shared.errors import BadRequest, RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_writable(folder: Path) -> None:
+    """BadRequest naming the path when the folder, or what would hold it, is no folder or may not be written."""
+    existing = folder
+    while not existing.exists() and not existing.is_symlink():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise BadRequest(f"{existing} is not a folder, and results go under {folder}. Move it, or set MLF_RESULTS.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise BadRequest(f"{existing} cannot be written, and results go under {folder}. Set MLF_RESULTS to another.")
 
 
 def write_files(files: dict[Path, bytes]) -> None:
@@ -23,8 +35,9 @@ def write_files(files: dict[Path, bytes]) -> None:
             os.replace(temporary[path], path)
             sync(path.parent)
     except OSError as error:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
+        for unfinished in temporary.values():
+            with suppress(OSError):
+                unfinished.unlink()
         raise explained(error, path, sum(map(len, files.values()))) from error
 
 
@@ -58,5 +71,5 @@ def explained(error: OSError, path: Path, need: int) -> RunError:
 
 
 def looks_like_python_objects(data: bytes, magic: bytes) -> bool:
-    """Whether bytes that should start with magic are serialized Python objects: their streams all end with a STOP "."."""
+    """Whether bytes that should start with magic are serialized Python objects: such streams end with a STOP, "."."""
     return not data.startswith(magic) and data.endswith(b".")

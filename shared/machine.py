@@ -62,7 +62,7 @@ def warn_if_blas_is_held_back() -> None:
     chosen, cpuinfo = os.environ.get("OPENBLAS_CORETYPE"), Path("/proc/cpuinfo")
     if chosen and cpuinfo.exists() and "avx512" in cpuinfo.read_text() and blas()["architecture"] in ("Haswell", "Zen"):
         print(
-            f"warning: OPENBLAS_CORETYPE={chosen} holds NumPy below this CPU's AVX-512; `env -u OPENBLAS_CORETYPE` frees it",
+            f"warning: OPENBLAS_CORETYPE={chosen} keeps NumPy from this CPU's AVX-512; unset it for the full speed",
             file=sys.stderr,
         )
 

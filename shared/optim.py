@@ -23,8 +23,9 @@ def blocks(*trees: Tree) -> Iterator[tuple[Array, ...]]:
     """Flat pieces of at most BLOCK scalars, the same piece of each tree; writes to them reach the trees' arrays."""
     for leaf in zip(*(tree.leaves(t) for t in trees), strict=True):
         path, first = leaf[0]
-        if any((name, array.shape) != (path, first.shape) for name, array in leaf):
-            raise ValueError(f"trees differ: {', '.join(f'{name} {array.shape}' for name, array in leaf)}")
+        for name, array in leaf:
+            if name != path or array.shape != first.shape:
+                raise ValueError(f"trees differ: {', '.join(f'{name} {array.shape}' for name, array in leaf)}")
         flat = [array.reshape(-1) for _, array in leaf]
         for start in range(0, first.size, BLOCK):
             yield tuple(array[start : start + BLOCK] for array in flat)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from shared.tree import Array
 
 LETTERS_AN_INCH = 16  # of the caption's 8 points
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.grid": True,
     "grid.alpha": 0.3,

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from shared import machine
-from shared.errors import BadRequest, Stopped
+from shared.errors import Stopped
 from shared.experiment import Board, Experiment, Setting
-from shared.files import write_files
+from shared.files import check_writable, write_files
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = 4096  # of the board: the stop signal and one step counter a job
@@ -26,17 +25,6 @@ CELLS = 4096  # of the board: the stop signal and one step counter a job
 def results_root() -> Path:
     """``MLF_RESULTS`` when set, else the repository's ``results``: never a matter of the current directory."""
     return Path(os.environ.get("MLF_RESULTS") or ROOT / "results").expanduser().absolute()
-
-
-def check_writable(folder: Path) -> None:
-    """BadRequest naming the path when the folder, or what would hold it, is no folder or may not be written."""
-    existing = folder
-    while not existing.exists() and not existing.is_symlink():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise BadRequest(f"{existing} is not a folder, and results go under {folder}. Move it, or set MLF_RESULTS.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise BadRequest(f"{existing} cannot be written, and results go under {folder}. Set MLF_RESULTS to another.")
 
 
 def code_digest(paper: str) -> str:
@@ -59,11 +47,12 @@ def commit() -> str:
 @contextmanager
 def opened(folder: Path, setting: Setting, workers: int, cluster: Any = None) -> Iterator[Experiment]:
     """An Experiment in the folder of a scale; SIGINT and SIGTERM inside the block become a stop at the next step."""
-    check_writable(folder)
     runs = setting.folder / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder, runs)
+    for needed in (folder, runs):
+        check_writable(needed)
+    for needed in (folder, runs):
+        needed.mkdir(parents=True, exist_ok=True)
+    remove_boards(runs)
     board_path = runs / f"board-{os.getpid()}"
     write_files({board_path: bytes(8 * CELLS)})
     board = Board(board_path)
@@ -72,18 +61,19 @@ def opened(folder: Path, setting: Setting, workers: int, cluster: Any = None) ->
         board.stop = number
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    experiment = Experiment(folder, setting, workers, board, board_path, cluster)
     try:
-        yield Experiment(setting, workers, board, board_path, cluster)
+        yield experiment
     finally:
+        if experiment.held is not None:
+            experiment.held.close()
         board_path.unlink(missing_ok=True)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def remove_leftovers(folder: Path, runs: Path) -> None:
-    """Temporary files of a killed command, and the boards of processes that are gone."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
+def remove_boards(runs: Path) -> None:
+    """Remove the boards of processes that are gone."""
     for board in runs.glob("board-*"):
         pid = int(board.name.split("-")[1].split(".")[0])
         try:
@@ -104,13 +94,14 @@ def publish(
 ) -> bool:
     """Write rows.csv, the files, what ``draw`` gives and run.json, all or none; False when they are up to date.
 
-    Up to date: nothing was trained, and rows and code are those of the run.json that is there. Figures are drawn only
-    when every job has all its rows.
+    Up to date: there was nothing to do, and rows and code are those of the run.json that is there. Figures are drawn
+    only when every job has all its rows.
     """
     csv = rows.to_csv(index=False).encode()
     rows_digest = hashlib.sha256(csv).hexdigest()
-    if not experiment.trained and up_to_date(folder, rows_digest, experiment.setting.code):
+    if experiment.held is None and up_to_date(folder, rows_digest, experiment.setting.code):
         return False
+    experiment.hold()
     everything = {"rows.csv": csv, **files, **({} if experiment.failures else draw())}
     record = {
         **facts,
@@ -137,10 +128,11 @@ def publish(
 
 
 def up_to_date(folder: Path, rows_digest: str, code: str) -> bool:
-    """Whether the folder's run.json was written from these rows by this code, and its files are all there."""
+    """Whether the folder's run.json was written from these rows by this code and its files are there, none half."""
     try:
         there = json.loads((folder / "run.json").read_text())
         same = (there["rows_sha256"], there["code"]) == (rows_digest, code)
-        return same and all((folder / name).exists() for name in there["files"])
+        whole = all((folder / name).exists() for name in there["files"]) and not any(folder.glob("*.tmp"))
+        return same and whole
     except (OSError, ValueError, KeyError):
         return False

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -54,10 +53,10 @@ def fields(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Fi
 
 def check_name(schema: type, name: str, others: Sequence[str] = ()) -> None:
     """BadRequest for an option that does not exist, with the nearest one that does."""
-    names = [dotted for dotted, _, _ in fields(schema)] + list(others)
+    names = sorted({dotted for dotted, _, _ in fields(schema)} | set(others))
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"Valid: {', '.join(sorted(names))}."
+        hint = f"Did you mean {near[0]}?" if near else f"Valid: {', '.join(names)}."
         raise BadRequest(f"unknown option {name}. {hint}")
 
 
@@ -90,16 +89,17 @@ def _fits(value: Any, kind: Any, limits: Any) -> bool:
         return nullable
     if get_origin(kind) is list:
         (element,) = get_args(kind)
-        distinct = isinstance(value, Sequence) and not isinstance(value, str) and len(set(map(str, value))) == len(value)
-        return distinct and (len(value) > 0 or "low" not in limits) and all(_fits(v, element, limits) for v in value)
+        if not isinstance(value, Sequence) or isinstance(value, str) or len(set(map(str, value))) < len(value):
+            return False
+        return (len(value) > 0 or "low" not in limits) and all(_fits(item, element, limits) for item in value)
     if kind is bool:
         return isinstance(value, bool)
     if kind is str:
         return isinstance(value, str) and value in limits.get("names", (value,))
     if isinstance(value, bool) or not isinstance(value, (int,) if kind is int else (int, float)):
         return False
-    enough = value > limits["low"] if limits["above"] else value >= limits["low"]
-    return math.isfinite(value) and enough and value <= limits["high"]
+    low, high = limits["low"], limits["high"]
+    return bool((low < value if limits["above"] else low <= value) and value <= high)  # NaN is in no range
 
 
 def _wanted(kind: Any, limits: Any) -> str:

@@ -12,7 +12,7 @@ Tree = dict[str, Any]  # str -> Array | Tree
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Array]]:
     """Yield ("a/b/W", array) in insertion order; an empty sub-tree yields nothing."""
     for name, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):  # not Mapping: this runs in every update, and an abstract class is slow to ask
             yield from leaves(value, f"{prefix}{name}/")
         else:
             yield f"{prefix}{name}", value

@@ -85,9 +85,7 @@ def test_wake_sleep_directions_are_the_gradients_of_its_two_objectives() -> None
     dream = vae.sample_x(vae.decoder(p["decoder"], z)[0], Dreams())
     assert set(np.unique(dream)) <= {0.0, 1.0}
     t = tree.map(lambda array: torch.tensor(array, requires_grad=True), p["encoder"])
-    mu, logvar = (
-        torch.tanh(torch.tensor(dream) @ t["0"]["W"] + t["0"]["b"]) @ t["2"]["W"] + t["2"]["b"]
-    ).chunk(2, 1)
+    mu, logvar = (torch.tanh(torch.tensor(dream) @ t["0"]["W"] + t["0"]["b"]) @ t["2"]["W"] + t["2"]["b"]).chunk(2, 1)
     log_q = torch.distributions.Normal(mu, torch.exp(logvar / 2)).log_prob(torch.tensor(z)).sum(1)
     (-log_q.mean()).backward()
     for (path, ours), (_, theirs) in zip(tree.leaves(grads["encoder"]), tree.leaves(t), strict=True):
@@ -154,7 +152,7 @@ def test_spherical_interpolation_keeps_to_the_sphere() -> None:
 
 def test_manifold_covers_the_prior_evenly() -> None:
     """Equal steps of probability: the grid's latents are standard normal quantiles, z_2 upwards."""
-    vae, p, _ = tiny()
+    _, p, _ = tiny()
     seen: dict[str, np.ndarray] = {}
 
     class Recorder(VAE):

@@ -141,7 +141,7 @@ def samples(vae: VAE, p: Tree, n: int, rng: np.random.Generator) -> Array:
 
 
 def manifold(vae: VAE, p: Tree) -> Array:
-    """Figure 4: E[x|z] over a grid of two latents, equally spaced on (0, 1) and sent through the inverse Gaussian CDF."""
+    """Figure 4: E[x|z] over a grid in (0, 1)^2, equally spaced, sent through the inverse Gaussian CDF."""
     levels = [NormalDist().inv_cdf((i + 0.5) / GRID) for i in range(GRID)]
     z = np.stack(np.meshgrid(levels, levels[::-1]), -1).astype(np.float32)
     return images(vae, p, z)
@@ -161,7 +161,7 @@ def linear(a: Array, b: Array, t: Array) -> Array:
 
 
 def spherical(a: Array, b: Array, t: Array) -> Array:
-    r"""Shoemake's slerp, (sin((1-t) w) a + sin(t w) b) / sin w with w the angle between a and b; linear when w is 0 or pi.
+    r"""Shoemake's slerp, (sin((1-t) w) a + sin(t w) b) / sin w, w the angle between a and b; linear at w = 0 and pi.
 
     Under N(0, I) the mass lies near the sphere of radius sqrt(n_z); a straight line cuts through its empty inside.
     """

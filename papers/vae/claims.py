@@ -1,6 +1,7 @@
-"""The paper's claims about Figure 2 and its text, as functions of recorded rows. The paper prints no numbers for them."""
+"""The paper's claims about Figure 2 and its text, as functions of recorded rows. The paper prints no numbers here."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -118,7 +119,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         id="vae-fig2-better-bound",
         source="Figure 2",
-        statement="AEVB's test bound is above wake-sleep's for every N_z, at 10 %, 30 % and 100 % of the samples (nats)",
+        statement="AEVB's test bound is above wake-sleep's for every N_z at 10, 30 and 100 % of the samples (nats)",
         measure=margin_over_wake_sleep,
         holds=lambda nats: nats > 0,
         tolerance="smallest margin over N_z and marks > 0",
@@ -126,7 +127,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         id="vae-fig2-faster",
         source="Figure 2, section 5",
-        statement="AEVB needs at most half of the samples to reach wake-sleep's final test bound (largest share over N_z)",
+        statement="AEVB reaches wake-sleep's final test bound with half of its samples (largest share)",
         measure=share_of_samples,
         holds=lambda share: share <= 0.5,
         tolerance="share <= 0.5; same direction below 1",
@@ -141,7 +142,7 @@ CLAIMS: Sequence[Claim] = (
             holds=(lambda nats: nats > 0) if high < 20 else (lambda nats: nats >= -1),
             tolerance="> 0" if high < 20 else ">= -1 (equal within a nat counts)",
         )
-        for low, high in zip(ORDER, ORDER[1:], strict=False)
+        for low, high in pairwise(ORDER)
     ),
     Claim(
         id="vae-fig2-no-overfit-bound",
@@ -179,7 +180,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         id="vae-eq1-importance",
         source="Equations 1 and 3",
-        statement="Importance-sampled log p(x) is above the bound on the same points (smallest difference over N_z, nats)",
+        statement="Importance-sampled log p(x) is above the bound on the same points (smallest difference, nats)",
         measure=analysed(lambda seed: float((seed["log_px"] - seed["bound"]).min())),
         holds=lambda nats: nats > 0,
         tolerance="> 0, at 1,000 samples a point",

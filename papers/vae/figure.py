@@ -108,7 +108,9 @@ def active_units(pictures: Mapping[str, Array], data: str) -> Figure:
             label = f"$N_z = {name.split('_')[1]}$: {(kl > 0.01).sum()} active"
             axes.plot(np.arange(1, len(kl) + 1), np.maximum(kl, 1e-5), ".-", ms=3, lw=1, label=label)
         axes.axhline(0.01, color="0.5", lw=1, ls=":")
-        axes.set(xscale="log", yscale="log", xlabel="latent unit, by rank", ylabel="KL of the unit (nats, mean over test)")
+        axes.set(
+            xscale="log", yscale="log", xlabel="latent unit, by rank", ylabel="KL of the unit (nats, mean over test)"
+        )
         axes.legend()
         plot.caption(figure, [f"Units above the dotted line (0.01 nats) count as active. Data: {data}, seed 0."])
     return figure

@@ -122,11 +122,11 @@ def aevb(vae: VAE, p: Tree, x: Array, rng: np.random.Generator) -> tuple[float, 
 
 
 def wake_sleep(vae: VAE, p: Tree, x: Array, rng: np.random.Generator) -> tuple[float, Tree]:
-    r"""Wake-sleep (Hinton et al. 1995) on the same networks: the mean bound over the minibatch and the update direction.
+    r"""Wake-sleep (Hinton et al. 1995) on the same networks: the mean bound on the minibatch, the update direction.
 
     wake   z ~ q(z|x) for real x, raise log p(x|z) in the decoder's parameters (the prior has none);
     sleep  z ~ p(z), x ~ p(x|z) "dreamt", raise log q(z|x) in the encoder's.
-    The two directions are not the gradient of one objective: sleep fits KL(p || q) on dreams, not KL(q || p) on data.
+    The two are not the gradient of one objective: sleep fits KL(p || q) on dreams, not KL(q || p) on data.
     """
     mu, logvar = split(vae.encoder(p["encoder"], x)[0])
     z = mu + np.exp(0.5 * logvar) * noise_like(mu, rng)

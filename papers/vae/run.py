@@ -1,4 +1,4 @@
-"""Reproduce Figure 2 of Auto-Encoding Variational Bayes: `python papers/vae/run.py [scale=quick|full] [name=value ...]`."""
+"""Reproduce Figure 2 of Auto-Encoding Variational Bayes: `python papers/vae/run.py [scale=full] [name=value ...]`."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -79,7 +79,9 @@ def main(cfg: DictConfig) -> None:
         )
 
 
-def draw(config: VAESettings, experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], data: str) -> dict[str, bytes]:
+def draw(
+    config: VAESettings, experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], data: str
+) -> dict[str, bytes]:
     """Every figure as a PNG, and the pictures that they show as arrays."""
     pictures = collected(config, experiment, jobs)
     figures = {"headline": figure.headline(rows, data)}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,16 +31,16 @@ class Data:
 
 @cache
 def pixels(name: str) -> Data:
-    """The data of a job. A name ending in "-binarised" draws each pixel once from Bernoulli(grey value), with a fixed seed."""
+    """The data of a job; under a "-binarised" name each pixel is drawn once from Bernoulli(grey value), seed 0."""
     source = load(name.removesuffix(BINARISED))
-    x, t = (
-        images.reshape(len(images), -1).astype(np.float32) / source.levels
+    train, test = (
+        images.reshape(len(images), -1).astype(np.float32) / np.float32(source.levels)
         for images in (source.train_images[: TRAIN_SIZE[source.name]], source.test_images)
     )
     if name.endswith(BINARISED):
         rng = np.random.default_rng(0)
-        x, t = ((rng.random(a.shape, dtype=np.float32) < a).astype(np.float32) for a in (x, t))
-    return Data(x, t)
+        train, test = ((rng.random(x.shape, dtype=np.float32) < x).astype(np.float32) for x in (train, test))
+    return Data(train, test)
 
 
 def network(job: Job) -> VAE:
@@ -168,8 +168,8 @@ def chosen_step_sizes(cfg: Any, pilot_rows: pd.DataFrame) -> dict[tuple[str, int
     """For each curve the candidate with the highest training bound in its pilot: no test data involved."""
     if cfg.learning_rate is not None:
         return dict.fromkeys([*curves(cfg), *picture_curves(cfg)], cfg.learning_rate)
-    best = pilot_rows.sort_values("train").groupby(["method", "latent"]).last()
-    return {(str(method), int(latent)): float(row["learning_rate"]) for (method, latent), row in best.iterrows()}
+    best = pilot_rows.sort_values("train").drop_duplicates(["method", "latent"], keep="last")
+    return {(row["method"], row["latent"]): row["learning_rate"] for row in best.to_dict("records")}
 
 
 def trainings(cfg: Any, rates: dict[tuple[str, int], float]) -> list[Job]:

@@ -1,5 +1,6 @@
 """Elementwise activations and the softmax: no parameters, ``init`` gives {}."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, pi, sqrt
 from typing import Literal, get_args
@@ -123,16 +124,21 @@ class Softplus(Activation):
         return y, pullback
 
 
-def _gated(x: Array, gate: Array, slope: Array) -> tuple[Array, Pullback]:
-    r"""y = x g(x) from gate = g(x) and slope = g'(x), any shape: dx = dy (g(x) + x g'(x))."""
+_BLOCK = 1 << 15  # the dozen and more passes over a block stay in the second-level cache
 
-    def pullback(dy: Array) -> tuple[Array, Tree]:
-        dx = x * slope
-        dx += gate
-        dx *= dy
-        return dx, {}
 
-    return x * gate, pullback
+def _gated(x: Array, gate_and_slope: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Pullback]:
+    r"""y = x g(x), any shape, from a function that gives (g(x), g'(x)): dy/dx = g(x) + x g'(x)."""
+    flat = x.reshape(-1)
+    y, derivative = np.empty_like(flat), np.empty_like(flat)
+    for start in range(0, flat.size, _BLOCK):
+        piece = slice(start, start + _BLOCK)
+        gate, slope = gate_and_slope(flat[piece])
+        np.multiply(flat[piece], gate, out=y[piece])
+        slope *= flat[piece]
+        np.add(gate, slope, out=derivative[piece])
+    derivative = derivative.reshape(x.shape)
+    return y.reshape(x.shape), lambda dy: (dy * derivative, {})
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,12 @@ class SiLU(Activation):
     """
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
-        gate = sigmoid(x)
-        return _gated(x, gate, gate * (1 - gate))
+        return _gated(x, _sigmoid_and_slope)
+
+
+def _sigmoid_and_slope(x: Array) -> tuple[Array, Array]:
+    s = sigmoid(x)
+    return s, s * (1 - s)
 
 
 Form = Literal["exact", "tanh"]
@@ -166,8 +176,7 @@ class GELU(Activation):
             raise ValueError(f"GELU: form must be 'exact' or 'tanh', got {self.form!r}")
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
-        gate, slope = normal_cdf(x) if self.form == "exact" else _tanh_cdf(x)
-        return _gated(x, gate, slope)
+        return _gated(x, normal_cdf if self.form == "exact" else _tanh_cdf)
 
 
 def _tanh_cdf(x: Array) -> tuple[Array, Array]:
@@ -176,7 +185,7 @@ def _tanh_cdf(x: Array) -> tuple[Array, Array]:
     u = np.minimum(np.maximum(x, -10), 10)
     square = u * u
     t = np.tanh(k * u * (1 + c * square))
-    return 0.5 * (1 + t), 0.5 * k * (1 - t * t) * (1 + 3 * c * square)
+    return 0.5 + 0.5 * t, (1 - t * t) * (k / 2 + 1.5 * k * c * square)
 
 
 # Phi(-u) exp(u^2 / 2) ~ N(u) / D(u), highest power first: Hart et al. 1968, approximation 5666, as in West 2005,
@@ -189,7 +198,6 @@ _HART_D = (
     *(8.83883476483184e-2, 1.75566716318264, 16.064177579207, 86.7807322029461),
     *(296.564248779674, 637.333633378831, 793.826512519948, 440.413735824752),
 )
-_BLOCK = 1 << 13  # the 35 passes over a block stay in the first two cache levels
 
 
 def normal_cdf(x: Array) -> tuple[Array, Array]:
@@ -197,21 +205,11 @@ def normal_cdf(x: Array) -> tuple[Array, Array]:
 
     NumPy has no erf. With u = |x|: Phi(-u) = exp(-u^2 / 2) N(u) / D(u), and Phi(u) = 1 - Phi(-u).
     """
-    flat = x.reshape(-1)
-    cdf, density = np.empty_like(flat), np.empty_like(flat)
-    for start in range(0, flat.size, _BLOCK):
-        piece = slice(start, start + _BLOCK)
-        u = np.minimum(np.abs(flat[piece]), 40)  # exp(-40^2 / 2) is 0 in float64 too
-        bell = u * u
-        bell *= -0.5
-        np.exp(bell, out=bell)
-        np.multiply(bell, 1 / sqrt(2 * pi), out=density[piece])
-        bell *= _horner(_HART_N, u)
-        bell /= _horner(_HART_D, u)
-        sign = np.copysign(1, flat[piece])
-        bell *= sign
-        np.subtract(np.maximum(sign, 0), bell, out=cdf[piece])
-    return cdf.reshape(x.shape), density.reshape(x.shape)
+    u = np.minimum(np.abs(x), 40)  # exp(-40^2 / 2) is 0 in float64 too
+    bell = np.exp(-0.5 * u * u)
+    sign = np.copysign(1, x)
+    lower = bell * _horner(_HART_N, u) / _horner(_HART_D, u)
+    return np.maximum(sign, 0) - sign * lower, bell / sqrt(2 * pi)
 
 
 def _horner(coefficients: tuple[float, ...], u: Array) -> Array:
