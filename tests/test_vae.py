@@ -235,3 +235,19 @@ def test_settings_of_every_scale_name_declared_seeds(root: Path) -> None:
     for scale in ("smoke", "quick", "full"):
         assert "seeds:" in (root / "conf" / "vae" / f"{scale}.yaml").read_text()
     assert VAESettings(scale="full", checkpoint_every=1).batch_size == 100
+
+
+def test_claims_survive_a_method_that_diverged_before_its_first_mark() -> None:
+    rows = rows_of_curves()
+    alone = rows[~((rows["method"] == "aevb") & (rows["latent"] > 3))]
+    assert claims.margin_over_wake_sleep(alone) == pytest.approx([5.0] * 3)
+    early = rows.assign(samples=rows["samples"].where(rows["method"] == "wake-sleep", 1.0))
+    assert claims.margin_over_wake_sleep(early) == []
+
+
+def test_binarised_difference_compares_the_same_size_and_seed() -> None:
+    rows = rows_of_curves()
+    extra = rows[(rows["method"] == "aevb") & (rows["latent"] == 20) & (rows["seed"] == 0)]
+    binarised = extra.assign(data="mnist-binarised", test=extra["test"] - 7)
+    assert claims.binarised_difference(pd.concat([rows, binarised])) == pytest.approx([-7.0])
+    assert claims.binarised_difference(rows) == []

@@ -45,6 +45,7 @@ def margin_over_wake_sleep(rows: Rows) -> list[float]:
         budget = seed["steps"] * seed["batch_size"]
         marked = seed[seed["samples"].isin([round(mark * budget.iloc[0]) for mark in MARKS])]
         table = marked.pivot_table(index=["latent", "samples"], columns="method", values="test")
+        table = table.reindex(columns=["aevb", "wake-sleep"])  # one is missing where it diverged early
         gaps = table["aevb"] - table["wake-sleep"]
         return None if gaps.isna().any() else float(gaps.min())
 
@@ -104,15 +105,13 @@ def analysed(measure: Callable[[Rows], float], *latent: int) -> Callable[[Rows],
     return per_seed_of
 
 
-def headline(rows: Rows) -> list[float]:
-    """The final test bound of AEVB at the latent size nearest below or at 20, in nats."""
-
-    def best(seed: Rows) -> float | None:
-        bounds = final(seed)
-        sizes = [size for size in bounds.index if size <= ORDER[-1]]
-        return bounds[max(sizes)] if sizes else None
-
-    return per_seed(compared(rows), best)
+def binarised_difference(rows: Rows) -> list[float]:
+    """The final test bound on binarised pixels minus that on grey ones, same N_z and seed, in nats."""
+    trainings = rows[rows["stage"] == "train"]
+    binarised = trainings[trainings["data"].str.endswith("-binarised")]
+    grey = curves(rows)
+    grey = grey[grey["latent"].isin(binarised["latent"]) & grey["seed"].isin(binarised["seed"])]
+    return [] if binarised.empty or grey.empty else list(final(binarised) - final(grey))
 
 
 CLAIMS: Sequence[Claim] = (
@@ -184,6 +183,14 @@ CLAIMS: Sequence[Claim] = (
         measure=analysed(lambda seed: float((seed["log_px"] - seed["bound"]).min())),
         holds=lambda nats: nats > 0,
         tolerance="> 0, at 1,000 samples a point",
+    ),
+    Claim(
+        id="vae-grey-or-binarised",
+        source="Figure 2, our extra",
+        statement="Final test bound on binarised minus grey pixels, one N_z, first seed: several nats, not one scale",
+        measure=binarised_difference,
+        holds=lambda nats: abs(nats) >= 2,
+        tolerance="absolute difference >= 2 nats",
     ),
     Claim(
         id="vae-fig2-active-units",

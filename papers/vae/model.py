@@ -36,7 +36,7 @@ class VAE:
     n_h: int
     n_z: int
     likelihood: Likelihood = "bernoulli"
-    std: float = 0.01
+    std: float = 0.1
 
     @property
     def encoder(self) -> Sequential:

@@ -71,7 +71,7 @@ class Learner:
         self.vae, self.data, self.gradient = network(job), pixels(job["data"]), METHODS[job["method"]]
         n = len(self.data.train)
         _, self.params = tree.flatten(self.vae.init(np.random.default_rng((job["seed"], 1))))
-        # The prior p(theta) = N(0, I) adds -|theta|^2 / 2 once to the sum over all n datapoints (section 2.3, MAP):
+        # The prior p(theta) = N(0, I) adds -|theta|^2 / 2 once to the sum over all n datapoints (section 5, MAP):
         # a weight decay of 1/n in the objective of one.
         self.optimizer = Adagrad(job["learning_rate"], weight_decay=1 / n)
         self.state = self.optimizer.init(self.params)
