@@ -41,8 +41,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
             last.tick_params(labelbottom=True)
         grid[0, 0].set_ylim(*limits(own))
         handles = grid[0, 0].get_legend_handles_labels()
-        spare = [axes for axes in grid.flat if not axes.axison]
-        (spare[0] if spare else grid[0, -1]).legend(*handles, loc="center" if spare else "lower right")
+        figure.legend(*handles, loc="outside upper center", ncols=4)
         seeds = ", ".join(map(str, sorted(own["seed"].unique())))
         plot.caption(
             figure,
