@@ -67,7 +67,8 @@ def error_boundary() -> Iterator[None]:
         elif isinstance(error, KeyboardInterrupt):
             line, code = "stopped before the run began", 128 + (error.args or (signal.SIGINT,))[0]
         elif isinstance(error, OSError) and not isinstance(error, HydraException):
-            line, code = f"error: {error.filename}: {error.strerror}. Run the same command again.", RunError.exit_code
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            line, code = f"error: {what}. Run the same command again.", RunError.exit_code
         print(line, file=sys.stderr)
         sys.exit(code)
 

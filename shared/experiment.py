@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from joblib.externals.loky.backend.resource_tracker import ensure_running
+from joblib.externals.loky.backend import resource_tracker as joblib_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
@@ -36,6 +37,7 @@ from shared.tree import Array, Tree
 Job = dict[str, Any]
 Train = Callable[[Job, "Run"], None]
 PATIENCE = 2.0  # seconds a lock may stay held by a process that is about to end
+tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system's, which a killed worker would leave behind
 
 
 def digest(settings: Mapping[Any, Any]) -> str:
@@ -370,7 +372,7 @@ class Experiment:
             if kind not in per_step:
                 per_step[kind] = rehearse(train, job, self.setting)
                 if self.board.stop:
-                    raise Stopped("stopped during the forecast", self.board.stop)
+                    raise self.stopped()
             seconds += per_step[kind] * job["steps"] / min(self.workers, len(jobs))
         print(
             f"forecast for {self.setting.label}: {len(jobs)} jobs, {sum(job['steps'] for job in jobs):,} steps on "
@@ -378,6 +380,9 @@ class Experiment:
             flush=True,
         )
         return seconds
+
+    def stopped(self) -> Stopped:
+        return Stopped(f"stopped at step {self.board.cells[1:].sum()}; the same command resumes", self.board.stop)
 
     def _execute(self, train: Train, jobs: Sequence[Job]) -> None:
         parent = os.getpid() if self.workers > 1 and self.cluster is None else 0
@@ -393,8 +398,7 @@ class Experiment:
         if failed := [error for error in errors if not isinstance(error, Stopped | Diverged)]:
             raise min(failed, key=lambda error: isinstance(error, InUse))  # one stands for all, 75 for itself alone
         if self.board.stop:
-            line = f"stopped at step {self.board.cells[1:].sum()}; the same command resumes"
-            raise Stopped(line, self.board.stop)
+            raise self.stopped()
         self.failures += [outcome for outcome in outcomes if outcome.error]
 
     def _outcomes(self, calls: Sequence[tuple[Any, ...]]) -> Iterator[Outcome]:
@@ -404,7 +408,8 @@ class Experiment:
             yield from (execute(*call) for call in calls)
         else:
             pool = Parallel(n_jobs=self.workers, return_as="generator_unordered")
-            ensure_running()  # joblib's own helper process: starting it would let signals through again
+            for helper in (resource_tracker, joblib_tracker):  # joblib's; starting one unblocks the signals
+                helper.ensure_running()
             with signals_blocked():
                 outcomes = pool(delayed(execute)(*call) for call in calls)
             try:

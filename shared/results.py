@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from shared import machine
-from shared.errors import Stopped
 from shared.experiment import Board, Experiment, Setting
 from shared.files import check_writable, write_files
 
@@ -120,8 +119,7 @@ def publish(
         "runs": experiment.records,
     }
     if experiment.board.stop:
-        reached = int(experiment.board.cells[1:].sum())
-        raise Stopped(f"stopped at step {reached}, before the results; the same command resumes", experiment.board.stop)
+        raise experiment.stopped()
     everything["run.json"] = (json.dumps(record, indent=1) + "\n").encode()
     write_files({folder / name: data for name, data in everything.items()})
     return True
