@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from papers.vae import analysis, claims, training
 from papers.vae.model import VAE, Likelihood, aevb, bound, split, wake_sleep
@@ -231,10 +234,15 @@ def test_claims_measure_what_they_say() -> None:
     assert claims.margin_over_wake_sleep(rows_of_curves(a3=-150.0))[0] < 0
 
 
-def test_settings_of_every_scale_name_declared_seeds(root: Path) -> None:
-    for scale in ("smoke", "quick", "full"):
-        assert "seeds:" in (root / "conf" / "vae" / f"{scale}.yaml").read_text()
-    assert VAESettings(scale="full", checkpoint_every=1).batch_size == 100
+@pytest.mark.parametrize("scale", ["smoke", "quick", "full"])
+def test_what_a_scale_sets_is_what_runs(root: Path, scale: str) -> None:
+    """The files of a scale come after conf/vae.yaml's common settings, and name the seeds."""
+    own = OmegaConf.load(root / "conf" / "vae" / f"{scale}.yaml")
+    ConfigStore.instance().store(name="vae_schema", node=VAESettings)
+    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
+        composed = compose("vae", [f"scale={scale}"])
+    assert {key: composed[key] for key in own} == dict(own)
+    assert composed.seeds
 
 
 def test_claims_survive_a_method_that_diverged_before_its_first_mark() -> None:
