@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,11 +225,8 @@ def locked(lock: Path, folder: Path, wait: bool, board: Board) -> Iterator[None]
         yield
 
 
-def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: int, parent: int) -> Outcome:
+def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: int) -> Outcome:
     """Do one job, in this process, from wherever its folder stands. Errors that concern the user are returned."""
-    if parent:
-        machine.keep_heap()
-        die_with(parent)
     folder = setting.run_folder(job)
     try:
         board = Board(board_path)
@@ -251,9 +247,9 @@ def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: in
     return Outcome(job, None)
 
 
-@cache
-def die_with(parent: int) -> None:
-    """From now on this worker ends when the command does, however that ends: its folder is free for a successor."""
+def become_worker(parent: int) -> None:
+    """Set this process up; it ends when the command does, however that ends: its folder is free for a successor."""
+    machine.keep_heap()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -385,8 +381,7 @@ class Experiment:
         return Stopped(f"stopped at step {self.board.cells[1:].sum()}; the same command resumes", self.board.stop)
 
     def _execute(self, train: Train, jobs: Sequence[Job]) -> None:
-        parent = os.getpid() if self.workers > 1 and self.cluster is None else 0
-        calls = [(train, job, self.setting, self.board_path, i + 1, parent) for i, job in enumerate(jobs)]
+        calls = [(train, job, self.setting, self.board_path, i + 1) for i, job in enumerate(jobs)]
         self.board.cells[1:] = 0
         outcomes = []
         with progress(self.board, jobs, self.setting.label):
@@ -407,7 +402,12 @@ class Experiment:
         elif self.workers == 1:
             yield from (execute(*call) for call in calls)
         else:
-            pool = Parallel(n_jobs=self.workers, return_as="generator_unordered")
+            pool = Parallel(
+                n_jobs=self.workers,
+                return_as="generator_unordered",
+                initializer=become_worker,
+                initargs=(os.getpid(),),
+            )
             for helper in (resource_tracker, joblib_tracker):  # joblib's; starting one unblocks the signals
                 helper.ensure_running()
             with signals_blocked():

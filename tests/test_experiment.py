@@ -5,7 +5,9 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +348,20 @@ def test_board_of_a_dead_command_is_removed(tmp_path: Path) -> None:
         (runs / name).write_bytes(b"")
     do(tmp_path, grid(1))
     assert [path.name for path in runs.glob("board-*")] == [f"board-{os.getppid()}"]
+
+
+def test_an_idle_worker_ends_with_the_command() -> None:
+    """Also one that waits for its first job: it would keep the command's output open for joblib's five minutes."""
+    worker = "import time; from shared.experiment import become_worker; become_worker({}); print(1, flush=True)"
+    command = f"""
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {worker!r}.format(os.getpid()) + "; time.sleep(60)"])
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, cwd=results.ROOT) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        killed = time.monotonic()
+        process.stdout.read()  # returns when the last holder of the pipe has ended
+    assert time.monotonic() - killed < 10

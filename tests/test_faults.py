@@ -31,9 +31,10 @@ from shared.errors import RunError
 
 ROOT = Path(__file__).parents[1]
 RUN = "papers/vae/run.py"
-# Three trainings of 60 steps and two analyses of 7, one after the other.
+# Three trainings of 60 steps and two analyses of 7, one after the other; wide enough that a kill comes in time.
 GRID = [
-    *("scale=smoke", "latent=[2]", "pictured=[2]", "learning_rate=0.02", "samples=1200", "checkpoint_every=10"),
+    *("scale=smoke", "hidden=500", "latent=[2]", "pictured=[2]", "learning_rate=0.02"),
+    *("samples=1200", "checkpoint_every=10"),
     *("compute.workers=1", "compute.threads=1"),
 ]
 POOL = ["compute.workers=2"]
