@@ -19,7 +19,8 @@ class Claim:
     """One claim of a paper, written down before it is measured.
 
     ``measure`` maps the recorded rows to one value per seed, and to nothing where the rows hold nothing to measure.
-    ``holds`` says whether the median of those values is within ``tolerance`` (the same rule, in words); where it is
+    ``average`` makes one number of them: the median, or the mean where the paper speaks of means over its trials.
+    ``holds`` says whether that number is within ``tolerance`` (the same rule, in words); where it is
     not, ``same_direction`` says whether the effect is there at all. ``paper`` is the number that the paper prints.
     """
 
@@ -31,13 +32,14 @@ class Claim:
     tolerance: str
     paper: float | None = None
     same_direction: Callable[[float], bool] | None = None
+    average: Callable[[Sequence[float]], float] = median
 
 
 def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, diverged: bool = False) -> pd.DataFrame:
-    """The ledger, one row a claim: median, range and number of the values measured on ``rows``, and the verdict.
+    """The ledger, one row a claim: average, range and number of the values measured on ``rows``, and the verdict.
 
     ``seeds`` is how many were declared, ``diverged`` whether a job ended in NaN or infinity: a claim that lost a value
-    this way is not reproduced. Values that are not all finite have no median (NaN). Raises ValueError when two claims
+    this way is not reproduced. Values that are not all finite have no average (NaN). Raises ValueError when two claims
     share an id.
     """
     ids = [claim.id for claim in claims]
@@ -49,7 +51,7 @@ def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, di
 def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged: bool) -> dict[str, object]:
     values = [] if rows.empty else [float(value) for value in claim.measure(rows)]
     known = bool(values) and all(map(math.isfinite, values))
-    middle, low, high = (median(values), min(values), max(values)) if known else (math.nan,) * 3
+    middle, low, high = (claim.average(values), min(values), max(values)) if known else (math.nan,) * 3
 
     verdict: Verdict
     if diverged and len(values) < seeds:
@@ -84,13 +86,13 @@ def _six_digits(value: float) -> float:
 
 
 def measured_text(row: Mapping[Any, Any]) -> str:
-    """The measured median of a ledger's row for a reader, with its range when there is more than one value."""
+    """The measured average of a ledger's row for a reader, with its range when there is more than one value."""
     if row["n"] == 0:
         return "not measured"
     if math.isnan(row["measured"]):
         return "not finite"
-    median_text = f"{row['measured']:.5g}"
-    return median_text if row["n"] == 1 else f"{median_text} [{row['min']:.5g}, {row['max']:.5g}]"
+    average_text = f"{row['measured']:.5g}"
+    return average_text if row["n"] == 1 else f"{average_text} [{row['min']:.5g}, {row['max']:.5g}]"
 
 
 def ledger_text(ledger: pd.DataFrame) -> str:

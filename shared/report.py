@@ -173,7 +173,8 @@ def details(results: Sequence[Result]) -> str:
     """The whole of results/README.md: ledger, figures, benchmarks and provenance of each paper at each scale."""
     intro = (
         "# Results\n\nMade by `make report` from the files in these folders; edits here are overwritten. *Ours* is the "
-        "median over the seeds with its range; *n* is how many values it is the median of."
+        "median over the seeds, or the mean where the paper reports means over trials, with its range; *n* is how many "
+        "values it is made of."
     )
     return "\n\n".join([intro, *(map(_section, results) if results else ["No results yet."])]) + "\n"
 

@@ -10,9 +10,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from shared.errors import BadRequest
 
 
-def number(*, low: float, high: float, above: bool = False, **default: Any) -> Any:
-    """A field for an int or float, or a list of them, in [low, high]; in (low, high] when ``above``."""
-    return field(metadata={"low": low, "high": high, "above": above}, **default)
+def number(*, low: float, high: float, above: bool = False, below: bool = False, **default: Any) -> Any:
+    """A field for an int or float, or a list of them, in [low, high]; above low or below high when so marked."""
+    return field(metadata={"low": low, "high": high, "above": above, "below": below}, **default)
 
 
 def choice(*names: str, **default: Any) -> Any:
@@ -99,7 +99,8 @@ def _fits(value: Any, kind: Any, limits: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int,) if kind is int else (int, float)):
         return False
     low, high = limits["low"], limits["high"]
-    return bool((low < value if limits["above"] else low <= value) and value <= high)  # NaN is in no range
+    at_end = (value == low and limits["above"]) or (value == high and limits["below"])
+    return bool(low <= value <= high) and not at_end  # NaN is in no range
 
 
 def _wanted(kind: Any, limits: Any) -> str:
@@ -112,5 +113,6 @@ def _wanted(kind: Any, limits: Any) -> str:
         wanted = f"one of {', '.join(limits['names'])}" if "names" in limits else "a name"
     else:
         article = "an integer" if kind is int else "a number"
-        wanted = f"{article} {'>' if limits['above'] else '>='} {limits['low']:g} and <= {limits['high']:g}"
+        wanted = f"{article} {'>' if limits['above'] else '>='} {limits['low']:g} "
+        wanted += f"and {'<' if limits['below'] else '<='} {limits['high']:g}"
     return f"{wanted}, or null" if nullable else wanted

@@ -1,6 +1,6 @@
 """Trees: nested dicts of arrays, the one shape of parameters, gradients and optimizer state."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,11 @@ def views(tree: Tree, buffer: Array) -> Tree:
         return buffer[start:position].reshape(array.shape)
 
     return map(view, tree)
+
+
+def stack(trees: Sequence[Tree]) -> Tree:
+    """One tree of the leaves of several, (S, ...) each: the parameters of S networks of one shape."""
+    return map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def astype(tree: Tree, dtype: Any) -> Tree:

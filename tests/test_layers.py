@@ -29,7 +29,7 @@ from shared.layers.activation import (
     normal_cdf,
     sigmoid,
 )
-from shared.layers.base import EVAL, Layer, Mode
+from shared.layers.base import EVAL, Layer, Mode, Pullback
 from shared.layers.combinators import Residual, Sequential
 from shared.layers.dropout import Dropout
 from shared.layers.linear import Linear
@@ -65,6 +65,24 @@ def linear(p: dict, x: Tensor) -> Tensor:
     return F.linear(x, p["W"].T, p.get("b"))
 
 
+def stacked_linear(p: dict, x: Tensor) -> Tensor:
+    rows = x.expand(3, *x.shape[-2:])
+    return torch.stack([F.linear(rows[i], p["W"][i].T, p["b"][i]) for i in range(3)])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Three layers' parameters side by side for one layer."""
+
+    layer: Layer
+
+    def init(self, rng: np.random.Generator) -> Tree:
+        return tree.stack([self.layer.init(rng) for _ in range(3)])
+
+    def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
+        return self.layer(p, x, mode)
+
+
 CASES = {
     "relu": Case(ReLU(), (3, 5, 7), lambda p, x: F.relu(x)),
     "leaky relu": Case(LeakyReLU(0.2), (3, 5, 7), lambda p, x: F.leaky_relu(x, 0.2)),
@@ -81,6 +99,8 @@ CASES = {
     "linear": Case(Linear(7, 5), (11, 7), linear),
     "linear, no bias": Case(Linear(7, 5, bias=False), (3, 2, 7), linear),
     "linear, one datapoint": Case(Linear(7, 5), (7,), linear),
+    "linear, a stack": Case(Stack(Linear(7, 5)), (3, 4, 7), stacked_linear),
+    "linear, a stack on one input": Case(Stack(Linear(7, 5)), (4, 7), stacked_linear),
     "sequential": Case(
         Sequential((Linear(5, 3), Tanh(), Linear(3, 2))),
         (2, 3, 5),
@@ -95,7 +115,7 @@ def test_every_public_layer_is_in_the_table() -> None:
     modules = [importlib.import_module(f"shared.layers.{m.name}") for m in pkgutil.iter_modules(shared.layers.__path__)]
     classes = [v for module in modules for v in vars(module).values() if isinstance(v, type) and is_dataclass(v)]
     layers = {c for c in classes if any("__call__" in vars(base) for base in c.__mro__) and c.__name__[0] != "_"}
-    assert layers == {type(case.layer) for case in CASES.values()}
+    assert layers == {type(case.layer) for case in CASES.values()} - {Stack}
 
 
 @each_case
@@ -155,7 +175,7 @@ def test_float32_stays_float32(case: Case) -> None:
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-6)
 
 
-@each_case
+@pytest.mark.parametrize("case", [case for case in CASES.values() if not isinstance(case.layer, Stack)])
 @given(leading=st.lists(st.integers(0, 3), max_size=3))
 @settings(max_examples=15, deadline=None)
 def test_leading_axes_are_free(case: Case, leading: list[int]) -> None:
@@ -169,6 +189,13 @@ def test_leading_axes_are_free(case: Case, leading: list[int]) -> None:
     if not case.train:  # each row by itself
         rows = [case.layer(p, row)[0] for row in x.reshape(-1, x.shape[-1])]
         np.testing.assert_allclose(y.reshape(len(rows), y.shape[-1]), np.reshape(rows, (len(rows), y.shape[-1])), 1e-12)
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 4, 7), (3, 4, 4, 7)])
+def test_stack_refuses_inputs_that_are_neither_shared_nor_one_each(shape: tuple[int, ...]) -> None:
+    p = Stack(Linear(7, 5)).init(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"a stack of 3 takes x \(N, 7\) or \(3, N, 7\), got"):
+        Linear(7, 5)(p, np.zeros(shape))
 
 
 def flat(cotangents: tuple[Array, Tree]) -> Array:

@@ -67,3 +67,10 @@ def test_astype_copies() -> None:
 def test_size_counts_scalars() -> None:
     assert tree.size(a_tree()) == 10
     assert tree.size({}) == 0
+
+
+def test_stack_lays_the_same_leaf_of_every_tree_side_by_side() -> None:
+    stacked = tree.stack([a_tree(), tree.map(lambda a: 2 * a, a_tree())])
+    assert stacked["0"]["W"].shape == (2, 2, 3)
+    np.testing.assert_array_equal(stacked["0"]["W"][1], 2 * a_tree()["0"]["W"])
+    assert stacked["1"] == {}

@@ -1,7 +1,6 @@
 """The VAE: slopes against finite differences, and what its parts mean."""
 
 import math
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,13 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from papers.vae import analysis, claims, training
 from papers.vae.model import VAE, Likelihood, aevb, bound, split, wake_sleep
-from papers.vae.run import VAESettings
 from shared import tree
 from shared.gradcheck import check
 from shared.losses import gaussian_kl
@@ -232,17 +227,6 @@ def test_claims_measure_what_they_say() -> None:
     assert claims.share_of_samples(rows_of_curves(**{f"w{n}": -108 for n in (3, 5, 10, 20, 200)})) == [0.3] * 3
     assert claims.share_of_samples(rows_of_curves(a3=-150.0)) == [math.inf] * 3
     assert claims.margin_over_wake_sleep(rows_of_curves(a3=-150.0))[0] < 0
-
-
-@pytest.mark.parametrize("scale", ["smoke", "quick", "full"])
-def test_what_a_scale_sets_is_what_runs(root: Path, scale: str) -> None:
-    """The files of a scale come after conf/vae.yaml's common settings, and name the seeds."""
-    own = OmegaConf.load(root / "conf" / "vae" / f"{scale}.yaml")
-    ConfigStore.instance().store(name="vae_schema", node=VAESettings)
-    with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-        composed = compose("vae", [f"scale={scale}"])
-    assert {key: composed[key] for key in own} == dict(own)
-    assert composed.seeds
 
 
 def test_claims_survive_a_method_that_diverged_before_its_first_mark() -> None:

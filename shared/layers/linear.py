@@ -18,6 +18,9 @@ class Linear:
         <dy, x dW>    = <x^T dy, dW>                  so  dW = x^T dy
         <dy, 1 db^T>  = <dy^T 1, db>                  so  db = sum of the rows of dy
     ``input_is_data`` marks a first layer: nobody asks for dx there, and leaving it out saves one product of three.
+
+    Several networks of one shape train as a stack: W (S, n_in, n_out) and b (S, n_out) map x (S, N, n_in), or one
+    x (N, n_in) for all, to y (S, N, n_out). An x shared by the S maps gets the sum of their dx.
     """
 
     n_in: int
@@ -37,16 +40,24 @@ class Linear:
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
         if x.shape[-1] != self.n_in:
             raise ValueError(f"Linear: the last axis of x must have n_in={self.n_in} entries, got x {x.shape}")
-        rows = x.reshape(-1, self.n_in)
-        y = rows @ p["W"]
+        W = p["W"]
+        stacked = W.ndim == 3
+        if stacked and not (x.ndim == 2 or x.shape[:-2] == W.shape[:1]):
+            size, n = len(W), self.n_in
+            raise ValueError(f"Linear: a stack of {size} takes x (N, {n}) or ({size}, N, {n}), got {x.shape}")
+        rows = x if stacked else x.reshape(-1, self.n_in)
+        y = rows @ W
         if self.bias:
-            y += p["b"]
+            y += p["b"][..., None, :]
 
         def pullback(dy: Array) -> tuple[Array | None, Tree]:
-            drows = dy.reshape(-1, self.n_out)
-            dp = {"W": rows.T @ drows}
+            drows = dy if stacked else dy.reshape(-1, self.n_out)
+            dp = {"W": rows.swapaxes(-1, -2) @ drows}
             if self.bias:
-                dp["b"] = drows.sum(0)
-            return (None if self.input_is_data else (drows @ p["W"].T).reshape(x.shape)), dp
+                dp["b"] = drows.sum(-2)
+            if self.input_is_data:
+                return None, dp
+            dx = drows @ W.swapaxes(-1, -2)
+            return (dx.sum(0) if stacked and x.ndim == 2 else dx.reshape(x.shape)), dp
 
-        return y.reshape(*x.shape[:-1], self.n_out), pullback
+        return (y if stacked else y.reshape(*x.shape[:-1], self.n_out)), pullback

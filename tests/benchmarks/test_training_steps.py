@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from papers.lottery_ticket import pruning
+from papers.lottery_ticket.model import Subnetworks, lenet
 from papers.vae.model import METHODS, VAE
 from shared import tree
 from shared.init import glorot_normal
@@ -106,6 +108,52 @@ def torch_mlp_step(x: np.ndarray, y: np.ndarray) -> Callable[[], object]:
     return step
 
 
+def ticket_masks(rounds: int) -> tuple[list[tree.Tree], list[pruning.Masks]]:
+    """Four initial networks, and the masks that pruning the first one by its initial weights leaves."""
+    net, rates = lenet(784), {"0": 0.2, "2": 0.2, "4": 0.1}
+    networks = [net.init(np.random.default_rng(seed)) for seed in range(4)]
+    return networks, [pruning.one_shot(networks[0], rates, rounds) if rounds else pruning.dense(networks[0], rates)] * 4
+
+
+def ticket_step(x: np.ndarray, y: np.ndarray, rounds: int) -> Callable[[], object]:
+    """One step of a ticket and its three reinitialisations."""
+    net, batch = lenet(784), batches(60)
+    nets = Subnetworks(*ticket_masks(rounds), Adam(1.2e-3))
+
+    def step() -> None:
+        index = batch()
+        logits, pullback = net(nets.p, x[index])
+        loss, loss_pullback = softmax_cross_entropy(logits, np.broadcast_to(y[index], logits.shape[:-1]))
+        _, grads = pullback(loss_pullback(np.full_like(loss, 1 / 60)))
+        nets.update(grads)
+
+    return step
+
+
+def torch_ticket_step(x: np.ndarray, y: np.ndarray, rounds: int) -> Callable[[], object]:
+    """The same four networks one after the other, each mask put back after its step."""
+    data, labels, batch = torch.from_numpy(x), torch.from_numpy(y), batches(60)
+    nets = [
+        nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
+        for _ in range(4)
+    ]
+    masks = [torch.from_numpy(np.ascontiguousarray(mask.T)) for mask in ticket_masks(rounds)[1][0].values()]
+    optimizers = [torch.optim.Adam(net.parameters(), lr=1.2e-3) for net in nets]
+
+    def step() -> None:
+        index = torch.from_numpy(batch())
+        images, classes = data[index], labels[index]
+        for net, optimizer in zip(nets, optimizers, strict=True):
+            optimizer.zero_grad()
+            F.cross_entropy(net(images), classes).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for layer, mask in zip(net[::2], masks, strict=True):
+                    layer.weight *= mask
+
+    return step
+
+
 def test_vae_step(compare: Callable[..., float], pixels: np.ndarray) -> None:
     name = "VAE 784-500-20-500-784, batch 100, Adagrad"
     assert compare("vae", name, vae_step(pixels, "aevb"), torch_vae_step(pixels)) <= 0.75
@@ -115,3 +163,11 @@ def test_mlp_step(compare: Callable[..., float], pixels: np.ndarray) -> None:
     y = np.random.default_rng(2).integers(0, 10, N)
     name = "MLP 784-300-100-10, batch 60, Adam"
     assert compare("vae", name, mlp_step(pixels, y), torch_mlp_step(pixels, y)) <= 0.8
+
+
+@pytest.mark.parametrize(("rounds", "left"), [(0, "100"), (7, "21.1"), (15, "3.6")])
+def test_ticket_step(compare: Callable[..., float], pixels: np.ndarray, rounds: int, left: str) -> None:
+    y = np.random.default_rng(2).integers(0, 10, N)
+    name = f"4 LeNet-300-100 with {left} % of their weights, batch 60, Adam, one thread"
+    ours, theirs = ticket_step(pixels, y, rounds), torch_ticket_step(pixels, y, rounds)
+    assert compare("lottery_ticket", name, ours, theirs, threads=1) <= 0.7
