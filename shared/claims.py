@@ -51,7 +51,8 @@ def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, di
 def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged: bool) -> dict[str, object]:
     values = [] if rows.empty else [float(value) for value in claim.measure(rows)]
     known = bool(values) and all(map(math.isfinite, values))
-    middle, low, high = (claim.average(values), min(values), max(values)) if known else (math.nan,) * 3
+    found = (claim.average(values), min(values), max(values)) if known else (math.nan,) * 3
+    middle, low, high = map(_six_digits, found)  # a verdict, too, is about the digits that are shown
 
     verdict: Verdict
     if diverged and len(values) < seeds:
@@ -70,9 +71,9 @@ def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged
         "source": claim.source,
         "statement": claim.statement,
         "paper": NONE_PRINTED if claim.paper is None else f"{claim.paper:.10g}",
-        "measured": _six_digits(middle),
-        "min": _six_digits(low),
-        "max": _six_digits(high),
+        "measured": middle,
+        "min": low,
+        "max": high,
         "n": len(values),
         "tolerance": claim.tolerance,
         "verdict": verdict,
