@@ -51,8 +51,7 @@ def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, di
 def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged: bool) -> dict[str, object]:
     values = [] if rows.empty else [float(value) for value in claim.measure(rows)]
     known = bool(values) and all(map(math.isfinite, values))
-    found = (claim.average(values), min(values), max(values)) if known else (math.nan,) * 3
-    middle, low, high = map(_six_digits, found)  # a verdict, too, is about the digits that are shown
+    middle, low, high = (claim.average(values), min(values), max(values)) if known else (math.nan,) * 3
 
     verdict: Verdict
     if diverged and len(values) < seeds:
@@ -71,9 +70,9 @@ def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged
         "source": claim.source,
         "statement": claim.statement,
         "paper": NONE_PRINTED if claim.paper is None else f"{claim.paper:.10g}",
-        "measured": middle,
-        "min": low,
-        "max": high,
+        "measured": _six_digits(middle),
+        "min": _six_digits(low),
+        "max": _six_digits(high),
         "n": len(values),
         "tolerance": claim.tolerance,
         "verdict": verdict,
