@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from papers.lottery_ticket import claims, pruning, training
 from papers.lottery_ticket.model import Subnetworks, lenet, member
-from papers.lottery_ticket.run import LotterySettings, check
+from papers.lottery_ticket.run import LotterySettings
 from shared import gradcheck, tree
 from shared.errors import BadRequest
 from shared.experiment import Run, Setting
@@ -95,9 +95,9 @@ def test_more_rounds_than_weights_is_refused_before_the_run() -> None:
     with pytest.raises(
         BadRequest, match=r"^rounds=200: only 51 rounds are possible: a round at rate=0.2 removes 0 of 2"
     ):
-        check(settings, 55_000, 784)
+        training.check(settings, 55_000, 784)
     with pytest.raises(BadRequest, match="evaluate_every=300: must divide iterations=50000"):
-        check(LotterySettings(scale="smoke", checkpoint_every=10, evaluate_every=300), 55_000, 784)
+        training.check(LotterySettings(scale="smoke", checkpoint_every=10, evaluate_every=300), 55_000, 784)
 
 
 def test_one_shot_reaches_the_same_size_from_the_dense_weights_alone() -> None:

@@ -44,7 +44,6 @@ def command(paper: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_has_its_files(paper: str) -> None:
     folder = ROOT / "papers" / paper
     assert not [name for name in FILES if not (folder / name).exists()]
-    assert len((folder / "run.py").read_text().splitlines()) <= 160
 
 
 @each_paper

@@ -9,12 +9,11 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from papers import entry
-from papers.lottery_ticket import figure, pruning, training
+from papers.lottery_ticket import figure, training
 from papers.lottery_ticket.claims import CLAIMS, percent
 from shared import plot
 from shared.checkpoint import packed
 from shared.datasets import load
-from shared.errors import BadRequest
 from shared.experiment import Experiment, finished
 from shared.settings import Settings, choice, number
 from shared.tree import Array
@@ -48,7 +47,7 @@ def main(cfg: DictConfig) -> None:
     config = entry.checked(cfg, LotterySettings)
     source = load(config.data, config.mirrors or None)
     n = len(source.train_images) - training.VALIDATION[config.data]
-    check(config, n, source.train_images[0].size)
+    training.check(config, n, source.train_images[0].size)
 
     with entry.session("lottery_ticket", cfg, config, NAMED_BY) as session:
         experiment, rows = session.experiment, []
@@ -68,18 +67,6 @@ def main(cfg: DictConfig) -> None:
             data=config.data,
             data_checksums=source.checksums,
         )
-
-
-def check(config: LotterySettings, n: int, n_x: int) -> None:
-    """BadRequest for settings that are each in range and do not go together."""
-    if config.batch_size > n:
-        raise BadRequest(f"batch_size={config.batch_size}: must be at most the {n} training images of {config.data}")
-    if config.iterations % config.evaluate_every:
-        raise BadRequest(f"evaluate_every={config.evaluate_every}: must divide iterations={config.iterations}")
-    try:
-        pruning.weights_left(training.layer_sizes(n_x), training.rates(vars(config)), config.rounds)
-    except ValueError as error:
-        raise BadRequest(f"rounds={config.rounds}: {error}") from None
 
 
 def forecast(config: LotterySettings, experiment: Experiment) -> None:

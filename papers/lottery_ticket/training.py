@@ -10,6 +10,7 @@ from papers.lottery_ticket.model import Subnetworks, lenet, member
 from papers.lottery_ticket.pruning import Masks
 from shared import tree
 from shared.datasets import load
+from shared.errors import BadRequest
 from shared.experiment import Job, Run
 from shared.layers.combinators import Sequential
 from shared.losses import softmax_cross_entropy
@@ -102,6 +103,18 @@ def layer_sizes(n_x: int) -> dict[str, int]:
     """The number of weights by layer."""
     p = lenet(n_x).init(np.random.default_rng(0))
     return {name: layer["W"].size for name, layer in p.items() if layer}
+
+
+def check(cfg: Any, n: int, n_x: int) -> None:
+    """BadRequest for settings that are each in range and do not go together."""
+    if cfg.batch_size > n:
+        raise BadRequest(f"batch_size={cfg.batch_size}: must be at most the {n} training images of {cfg.data}")
+    if cfg.iterations % cfg.evaluate_every:
+        raise BadRequest(f"evaluate_every={cfg.evaluate_every}: must divide iterations={cfg.iterations}")
+    try:
+        pruning.weights_left(layer_sizes(n_x), rates(vars(cfg)), cfg.rounds)
+    except ValueError as error:
+        raise BadRequest(f"rounds={cfg.rounds}: {error}") from None
 
 
 def initial(job: Job, *replicate: int) -> Tree:
