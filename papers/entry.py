@@ -31,7 +31,7 @@ GROUPS = ("scale", "compute")
 TAKES_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 FLAGS = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--info", "-i", *TAKES_VALUE}
 # These say how a run is done and not what: with them alone the results are those of the scale.
-WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every"}
+WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every", "study"}
 
 
 def start(name: str, schema: type[Settings], main: Callable[[], None]) -> None:
@@ -165,23 +165,26 @@ class Session:
 
 
 @contextmanager
-def session(paper: str, cfg: DictConfig, config: Settings, named_by: tuple[str, ...]) -> Iterator[Session]:
+def session(
+    paper: str, cfg: DictConfig, config: Settings, named_by: tuple[str, ...], part: str = ""
+) -> Iterator[Session]:
     """Open the results folder of a paper and scale; what is done inside is stopped and resumed by the engine.
 
-    A command that overrides more than how it is run publishes into a folder of its own, ``custom-<digest>``: the
-    committed results of a scale only ever come from its declared settings. Runs are shared, since a job names them.
+    A ``part`` of a paper publishes into a folder of that name inside of it. A command that overrides more than how it
+    is run publishes into a folder of its own, ``custom-<digest>``: the committed results of a scale only ever come from
+    its declared settings. Runs are shared, since a job names them.
     """
     machine.keep_heap()
     machine.warn_if_blas_is_held_back()
     scale = results.results_root() / paper / config.scale
     text = OmegaConf.to_yaml(cfg, resolve=True)
     overridden = {override.lstrip("+").split("=")[0].split(".")[0] for override in HydraConfig.get().overrides.task}
-    folder = scale
+    folder = scale / part
     if overridden - WITHOUT_EFFECT:
         container = OmegaConf.to_container(cfg)
         assert isinstance(container, dict)
         what = {key: value for key, value in container.items() if key not in WITHOUT_EFFECT}
-        folder = scale / f"custom-{digest(what)}"
+        folder = scale / part / f"custom-{digest(what)}"
     workers = config.compute.workers or machine.cores()
     threads = config.compute.threads or max(1, machine.cores() // workers)
     setting = Setting(

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = ROOT / "papers"
-NOTES = sorted(PAPERS.glob("*/notes.md"))
+NOTES = sorted([*PAPERS.glob("*/notes.md"), *PAPERS.glob("*/notes/*.md")])
 REFERENCES = sorted(PAPERS.glob("*/reference.csv"))
 COLUMNS = ["paper", "claim_id", "source", "quantity", "setting", "value", "unit", "exactness", "verified_how"]
 
@@ -21,7 +21,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 # GitHub refuses to render a formula with one of these.
 REFUSED = ("operatorname", "mbox", "phantom", "def", "newcommand")
 
-each_notes = pytest.mark.parametrize("notes", NOTES, ids=lambda path: path.parent.name)
+each_notes = pytest.mark.parametrize("notes", NOTES, ids=lambda path: str(path.relative_to(PAPERS)))
 each_reference = pytest.mark.parametrize("reference", REFERENCES, ids=lambda path: path.parent.name)
 
 

@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted(path.parent.name for path in (ROOT / "papers").glob("*/run.py"))
-FILES = ("__init__.py", "model.py", "run.py", "figure.py", "claims.py", "reference.csv", "notes.md")
+FILES = ("__init__.py", "run.py", "claims.py", "reference.csv", "notes.md")
 
 each_paper = pytest.mark.parametrize("paper", PAPERS)
 
@@ -76,6 +76,6 @@ def test_smoke_run_fills_its_folder_and_is_done_once(paper: str, results_home: P
 def test_help_lists_the_settings_and_a_typo_is_refused(paper: str) -> None:
     shown = command(paper, "--help")
     assert shown.returncode == 0
-    assert "batch_size:" in shown.stdout
-    with pytest.raises(BadRequest, match=r"unknown option batch_sise\. Did you mean batch_size\?"):
-        check_arguments(["batch_sise=3"], schema(paper))
+    assert "checkpoint_every:" in shown.stdout
+    with pytest.raises(BadRequest, match=r"unknown option checkpoint_evry\. Did you mean checkpoint_every\?"):
+        check_arguments(["checkpoint_evry=3"], schema(paper))

@@ -1,0 +1,42 @@
+"""What a study is: one question of the book, measured, drawn and judged."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from shared.claims import Claim
+from shared.experiment import Run
+from shared.tree import Array
+
+Rows = pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Study:
+    """``measure(run, effort)`` records one seed's rows and keeps the arrays that the figure shows of the first seed.
+
+    All randomness comes from ``run.rng``. ``effort`` scales how often something is repeated: 1 at scale=quick (at most
+    90 s for all its seeds on two cores), much less at smoke. Every row has a "part": the measurement it belongs to.
+    """
+
+    title: str
+    measure: Callable[[Run, float], None]
+    draw: Callable[[Rows, Mapping[str, Array]], Figure]
+    claims: Sequence[Claim]
+
+
+def repeats(effort: float, at_quick: int, least: int = 2) -> int:
+    """How often to do what is done ``at_quick`` times at effort 1."""
+    return max(least, round(effort * at_quick))
+
+
+def per_seed(study: str, part: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
+    """A claim's measurement: ``value`` of each seed's rows of one part of a study, nothing where there are none."""
+
+    def measure(rows: Rows) -> list[float]:
+        own = rows[(rows["study"] == study) & (rows["part"] == part)].dropna(axis=1, how="all")
+        return [value(seed) for _, seed in own.groupby("seed")]
+
+    return measure
