@@ -1,5 +1,6 @@
 """The Hydra side of every entry point: the one error boundary, checked settings, the session that a run works in."""
 
+import argparse
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pandas as pd
 from hydra.core.config_store import ConfigStore
@@ -37,11 +38,17 @@ WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every", "study"}
 def start(name: str, schema: type[Settings], main: Callable[[], None]) -> None:
     """Register the paper's schema, check the command line and hand over to Hydra, all inside the error boundary."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a report of its own
+    argparse.ArgumentParser.error = refuse  # type: ignore[method-assign, assignment]  # nor its parser a usage
     signal.signal(signal.SIGTERM, interrupt)
     with error_boundary():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
         check_arguments(sys.argv[1:], schema)
         main()
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """A flag without its value, or with a wrong one."""
+    raise BadRequest(f"{message}. --help lists the options.")
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

@@ -117,6 +117,8 @@ REFUSED = [
     (["+batch_size=3"], "Could not append to config. An item is already at 'batch_size'."),
     (["hydra.foo=1"], "Could not override 'hydra.foo'."),
     (["--config-name=none"], "Cannot find primary config 'none'."),
+    (["--cfg=all_of_it"], "argument --cfg/-c: invalid choice: 'all_of_it'"),
+    (["--package"], "argument --package/-p: expected one argument"),
     (["compute=slurm"], "compute=slurm needs sbatch and srun on the PATH"),
 ]
 
