@@ -29,7 +29,8 @@ RUN_KEYS: dict[str, type | tuple[type, ...]] = {
     "cpu": str,
     "versions": dict,
 }
-BENCH_COLUMNS = ("name", "numpy_ms", "torch_ms", "ratio", "threads", "runs")
+BENCH_COLUMNS = ("name", "numpy_ms", "ratio", "threads", "runs")
+PEERS = {"torch_ms": "PyTorch", "sklearn_ms": "scikit-learn"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ def _read_result(folder: Path) -> Result:
         raise RunError(f"{folder / 'claims.csv'}: lacks the headline claim {run['headline_claim']!r}. Run it again.")
     bench = _read_json(folder / "bench.json", list) if (folder / "bench.json").is_file() else []
     for entry in bench:
-        if not isinstance(entry, dict) or not set(BENCH_COLUMNS) <= set(entry):
-            raise RunError(f"{folder / 'bench.json'}: an entry needs {', '.join(BENCH_COLUMNS)}. Run make bench.")
+        if not isinstance(entry, dict) or not set(BENCH_COLUMNS) <= set(entry) or len(PEERS.keys() & entry) != 1:
+            wanted = f"{', '.join(BENCH_COLUMNS)} and one of {', '.join(PEERS)}"
+            raise RunError(f"{folder / 'bench.json'}: an entry needs {wanted}. Run make bench.")
     images = sorted((path.name for path in folder.glob("*.png")), key=lambda name: (name != "headline.png", name))
     return Result(folder.parent.name, folder.name, run, ledger, bench, tuple(images))
 
@@ -188,9 +190,14 @@ def _section(result: Result) -> str:
     parts = [f"## {cell(run['title'])}: {result.scale}", f"{cell(run['figure'])}, on {cell(run['data'])}.", ledger]
     parts += [verdict_counts(result.ledger) + ".", *images]
     if result.bench:
-        times = ([cell(_number(entry[column])) for column in BENCH_COLUMNS] for entry in result.bench)
-        parts.append(_table(("training step", "NumPy, ms", "PyTorch, ms", "ratio", "threads", "runs"), times))
+        columns = ("one step or fit", "NumPy, ms", "ratio", "threads", "runs", "against", "its ms")
+        parts.append(_table(columns, map(_timing, result.bench)))
     return "\n\n".join([*parts, _provenance(run)])
+
+
+def _timing(entry: dict[str, Any]) -> list[str]:
+    (peer,) = PEERS.keys() & entry
+    return [*(cell(_number(entry[column])) for column in BENCH_COLUMNS), PEERS[peer], _number(entry[peer])]
 
 
 def _number(value: object) -> str:

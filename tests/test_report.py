@@ -99,7 +99,7 @@ def test_details_show_ledger_figures_benchmarks_and_provenance(tree: Path) -> No
     assert (
         "| `later` | not yet | Section 3 | none printed | not measured | 0 | any | not tested at this scale |" in text
     )
-    assert "| step | 2.72 | 5 | 0.544 | 2 | 9 |" in text
+    assert "| step | 2.72 | 0.544 | 2 | 9 | PyTorch | 5 |" in text
     assert text.index("(toy/full/headline.png)") < text.index("(toy/full/extra.png)")
     assert "commit 0123abc; OpenBLAS SkylakeX; a CPU; 3 min 20 s; numpy 2.4, python 3.11." in text
 

@@ -1,4 +1,4 @@
-"""Our training step against PyTorch's, interleaved in one process, both with their heap kept and the same threads."""
+"""Our step or fit against a peer's, interleaved in one process, both with their heap kept and the same threads."""
 
 import json
 import time
@@ -16,38 +16,49 @@ BLOCKS, STEPS, WARM_UP = 15, 12, 3  # the two take turns in blocks; the first st
 
 
 class Comparison:
-    """Times pairs of steps and writes ``results/<paper>/full/bench.json``."""
+    """Times pairs of steps and writes ``results/<folder>/bench.json``."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.entries: dict[str, list[dict[str, object]]] = {}
 
     def __call__(
-        self, paper: str, name: str, ours: Callable[[], object], theirs: Callable[[], object], threads: int = 2
+        self,
+        folder: str,
+        name: str,
+        ours: Callable[[], object],
+        theirs: Callable[[], object],
+        threads: int = 2,
+        peer: str = "torch",
+        blocks: int = BLOCKS,
+        steps: int = STEPS,
     ) -> float:
-        """The ratio of the median times, ours over theirs."""
+        """The ratio of the median times, ours over theirs; noted for ``results/<folder>/bench.json``.
+
+        What takes seconds is timed with fewer blocks of a single step, which then counts.
+        """
         times: dict[Callable[[], object], list[float]] = {ours: [], theirs: []}
         torch.set_num_threads(threads)
         with machine.blas_threads(threads):
-            for _ in range(BLOCKS):
+            for _ in range(blocks):
                 for step, record in times.items():
-                    for i in range(STEPS):
+                    for i in range(steps):
                         start = time.perf_counter()
                         step()
-                        if i >= WARM_UP:
+                        if i >= min(WARM_UP, steps - 1):
                             record.append(1000 * (time.perf_counter() - start))
-        numpy_ms, torch_ms = (median(times[step]) for step in (ours, theirs))
+        numpy_ms, peer_ms = (median(times[step]) for step in (ours, theirs))
         entry = {
             "name": name,
             "numpy_ms": round(numpy_ms, 3),
-            "torch_ms": round(torch_ms, 3),
-            "ratio": round(numpy_ms / torch_ms, 3),
+            f"{peer}_ms": round(peer_ms, 3),
+            "ratio": round(numpy_ms / peer_ms, 3),
             "threads": threads,
             "runs": len(times[ours]),
         }
         print(entry)
-        self.entries.setdefault(paper, []).append(entry)
-        return numpy_ms / torch_ms
+        self.entries.setdefault(folder, []).append(entry)
+        return numpy_ms / peer_ms
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +66,7 @@ def compare(root: Path) -> Iterator[Comparison]:
     machine.keep_heap()
     comparison = Comparison(root)
     yield comparison
-    for paper, entries in comparison.entries.items():
-        path = root / "results" / paper / "full" / "bench.json"
+    for folder, entries in comparison.entries.items():
+        path = root / "results" / folder / "bench.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_files({path: (json.dumps(entries, indent=1) + "\n").encode()})

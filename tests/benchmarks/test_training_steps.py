@@ -156,13 +156,13 @@ def torch_ticket_step(x: np.ndarray, y: np.ndarray, rounds: int) -> Callable[[],
 
 def test_vae_step(compare: Callable[..., float], pixels: np.ndarray) -> None:
     name = "VAE 784-500-20-500-784, batch 100, Adagrad"
-    assert compare("vae", name, vae_step(pixels, "aevb"), torch_vae_step(pixels)) <= 0.75
+    assert compare("vae/full", name, vae_step(pixels, "aevb"), torch_vae_step(pixels)) <= 0.75
 
 
 def test_mlp_step(compare: Callable[..., float], pixels: np.ndarray) -> None:
     y = np.random.default_rng(2).integers(0, 10, N)
     name = "MLP 784-300-100-10, batch 60, Adam"
-    assert compare("vae", name, mlp_step(pixels, y), torch_mlp_step(pixels, y)) <= 0.8
+    assert compare("vae/full", name, mlp_step(pixels, y), torch_mlp_step(pixels, y)) <= 0.8
 
 
 @pytest.mark.parametrize(("rounds", "left"), [(3, "51.3"), (7, "21.1"), (15, "3.6")])
@@ -170,4 +170,4 @@ def test_ticket_step(compare: Callable[..., float], pixels: np.ndarray, rounds: 
     y = np.random.default_rng(2).integers(0, 10, N)
     name = f"4 LeNet-300-100 with {left} % of their weights, batch 60, Adam, one thread"
     ours, theirs = ticket_step(pixels, y, rounds), torch_ticket_step(pixels, y, rounds)
-    assert compare("lottery_ticket", name, ours, theirs, threads=1) <= 0.7
+    assert compare("lottery_ticket/full", name, ours, theirs, threads=1) <= 0.7
