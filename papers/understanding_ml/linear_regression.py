@@ -19,25 +19,36 @@ def check(X: Array, y: Array) -> None:
         raise ValueError("X and y must be finite: drop or fill the missing values first")
 
 
+def singular(A: Array, scale: Array) -> bool:
+    """Whether A (d, d) over ``scale`` has a singular value 0, up to rounding errors.
+
+    Over the lengths of the features: their units say nothing about whether one is determined by the others.
+    """
+    smallest = np.linalg.norm(A / np.where(scale > 0, scale, 1), -2)
+    return bool(smallest <= 10 * len(A) * np.finfo(A.dtype).eps)
+
+
 def normal_equations(X: Array, y: Array, ridge: float = 0.0) -> Array:
     r"""w with (X^T X + ridge I) w = X^T y: (9.7), and ridge regression (13.3) where ridge > 0.
 
     The gradient of |X w - y|^2 / 2 + ridge |w|^2 / 2 is X^T (X w - y) + ridge w; it vanishes there, and the function is
-    convex. Solved by A = C C^T (Cholesky). Forming X^T X squares the condition number: see ``orthogonal``.
-    ValueError when A is singular: fewer examples than features, or dependent columns, and no ridge.
+    convex. As (X^T X + ridge I) X^T = X^T (X X^T + ridge I), also w = X^T (X X^T + ridge I)^-1 y, which is the smaller
+    system when m < d. Forming X^T X squares the condition number: see ``orthogonal``.
+    ValueError when it is singular: fewer examples than features, or dependent columns, and no ridge.
     """
     check(X, y)
-    if ridge < 0:
-        raise ValueError(f"ridge={ridge}: must not be negative")
-    A = X.T @ X + ridge * np.eye(X.shape[1])
-    # In floating point a singular A may still have a factor, of pivots that are rounding errors.
-    try:
-        C = np.linalg.cholesky(A)
-    except np.linalg.LinAlgError:
-        C = np.zeros_like(A)
-    if np.diag(C).min() <= 1e-7 * np.sqrt(np.diag(A).max()):
-        raise ValueError("X^T X is singular: use minimum_norm, or a ridge above 0")
-    return np.linalg.solve(C.T, np.linalg.solve(C, X.T @ y))
+    if not 0 <= ridge < np.inf:
+        raise ValueError(f"ridge={ridge}: must be finite and not negative")
+    if ridge > 0 and X.shape[0] < X.shape[1]:
+        return X.T @ _solve(X @ X.T + ridge * np.eye(len(X)), y)
+    return _solve(X.T @ X + ridge * np.eye(X.shape[1]), X.T @ y)
+
+
+def _solve(A: Array, b: Array) -> Array:
+    length = np.sqrt(np.diag(A))
+    if singular(A, np.outer(length, length)):
+        raise ValueError("X^T X is singular: use minimum_norm, or a larger ridge")
+    return np.linalg.solve(A, b)
 
 
 def orthogonal(X: Array, y: Array) -> Array:
@@ -48,8 +59,7 @@ def orthogonal(X: Array, y: Array) -> Array:
     """
     check(X, y)
     Q, R = np.linalg.qr(X)
-    pivots = np.abs(np.diag(R))
-    if len(R) < X.shape[1] or pivots.min() <= 1e-12 * pivots.max():
+    if len(R) < X.shape[1] or singular(R, np.linalg.norm(R, axis=0)):
         raise ValueError("X has dependent columns: use minimum_norm, or normal_equations with a ridge above 0")
     return np.linalg.solve(R, Q.T @ y)
 
@@ -70,24 +80,32 @@ def gradient_descent(X: Array, y: Array, steps: int) -> Iterator[Array]:
     r"""The iterates w_0 = 0, w_1, ..., w_steps on |X w - y|^2 / (2 m), with the best constant step size.
 
     Its Hessian is H = X^T X / m. The error obeys w_{t+1} - w* = (I - eta H)(w_t - w*), so it shrinks by at least
-    max_i |1 - eta h_i|. That is smallest for eta = 2 / (h_1 + h_d): then it is (kappa - 1) / (kappa + 1).
+    max_i |1 - eta h_i|. That is smallest for eta = 2 / (h_1 + h_r): then it is (kappa - 1) / (kappa + 1).
+    Every step is a combination of examples, so where X has dependent columns the limit w* is the shortest solution.
     """
     check(X, y)
     m = len(y)
-    h = np.linalg.eigvalsh(X.T @ X / m)
-    eta = 2 / (h[0] + h[-1])
-    w = np.zeros(X.shape[1], X.dtype)
+    eta = 2 / sum(curvature(X))
+    w = np.zeros(X.shape[1])
     yield w
     for _ in range(steps):
         w = w - eta * (X.T @ (X @ w - y)) / m
         yield w
 
 
-def contraction(X: Array) -> float:
-    """(kappa - 1) / (kappa + 1), kappa the condition number of X^T X: what one step leaves of the error at most."""
+def curvature(X: Array) -> tuple[float, float]:
+    """h_1 and h_r, the largest and the smallest eigenvalue above 0 of X^T X / m. ValueError when X is 0 everywhere."""
     s = np.linalg.svd(X, compute_uv=False)
-    kappa = (s[0] / s[-1]) ** 2
-    return float((kappa - 1) / (kappa + 1))
+    if s[0] == 0:
+        raise ValueError("X is 0 everywhere: every w has the same loss")
+    h = s[s > 1e-12 * s[0]] ** 2 / len(X)
+    return float(h[0]), float(h[-1])
+
+
+def contraction(X: Array) -> float:
+    """(kappa - 1) / (kappa + 1) with kappa = h_1 / h_r: what a step leaves of the error at most."""
+    largest, smallest = curvature(X)
+    return (largest - smallest) / (largest + smallest)
 
 
 def noise_variance(X: Array, y: Array, w: Array) -> float:
@@ -97,6 +115,8 @@ def noise_variance(X: Array, y: Array, w: Array) -> float:
     At the fitted w the residual has lost d directions, so its expectation is (m - d)/m sigma^2, (m - 1)/m for a mean.
     """
     check(X, y)
+    if w.shape != X.shape[1:]:
+        raise ValueError(f"w must be (d,) = {X.shape[1:]}, got {w.shape}")
     return float(np.mean((y - X @ w) ** 2))
 
 

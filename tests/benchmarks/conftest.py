@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from shared import machine
 from shared.files import write_files
@@ -39,7 +40,7 @@ class Comparison:
         """
         times: dict[Callable[[], object], list[float]] = {ours: [], theirs: []}
         torch.set_num_threads(threads)
-        with machine.blas_threads(threads):
+        with threadpool_limits(threads):  # BLAS, and the OpenMP of scikit-learn
             for _ in range(blocks):
                 for step, record in times.items():
                     for i in range(steps):

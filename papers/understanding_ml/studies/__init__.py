@@ -1,8 +1,24 @@
 """The studies by name. Each is a module here, beside the method of the same name one folder up."""
 
-from papers.understanding_ml.studies import linear_regression
+from papers.understanding_ml.studies import (
+    boosting,
+    clustering,
+    generative_models,
+    linear_regression,
+    logistic_regression,
+    nearest_neighbours,
+    pca,
+    trees,
+)
 from papers.understanding_ml.study import Study
 
 STUDIES: dict[str, Study] = {
     "linear_regression": linear_regression.STUDY,
+    "logistic_regression": logistic_regression.STUDY,
+    "pca": pca.STUDY,
+    "trees": trees.STUDY,
+    "boosting": boosting.STUDY,
+    "nearest_neighbours": nearest_neighbours.STUDY,
+    "clustering": clustering.STUDY,
+    "generative_models": generative_models.STUDY,
 }

@@ -97,7 +97,8 @@ def draw(rows: Rows, arrays: Mapping[str, Array]) -> Figure:
                 label=f"degree {degree}",
             )
         fits.set(xlabel="$x$", ylabel="$y$", ylim=(-3, 3), title="Least squares with powers (9.2.2)")
-        fits.legend()
+        fits.set_xticks([-1, -0.5, 0, 0.5, 1])
+        fits.legend(loc="lower right")
 
         own = rows[rows["part"] == "degrees"]
         for column, label in (("training", "training"), ("validation", "validation"), ("risk", "true risk")):
