@@ -96,9 +96,9 @@ def draw(rows: Rows, arrays: Mapping[str, Array]) -> Figure:
                 powers(grid, degree) @ orthogonal(powers(arrays["x"], degree), arrays["y"]),
                 label=f"degree {degree}",
             )
-        fits.set(xlabel="$x$", ylabel="$y$", ylim=(-3, 3), title="Least squares with powers (9.2.2)")
+        fits.set(xlabel="$x$", ylabel="$y$", ylim=(-3.5, 3), title="Least squares with powers (9.2.2)")
         fits.set_xticks([-1, -0.5, 0, 0.5, 1])
-        fits.legend(loc="lower right")
+        fits.legend(loc="lower right", fontsize=8)
 
         own = rows[rows["part"] == "degrees"]
         for column, label in (("training", "training"), ("validation", "validation"), ("risk", "true risk")):
