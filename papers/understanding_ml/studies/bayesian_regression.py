@@ -265,7 +265,6 @@ CLAIMS = (
         id="uml-bayes-evidence-degree",
         source="Bishop 2006, chapter 3",
         statement="The mean log evidence is largest at the degree of the truth",
-        paper=TRUTH,
         measure=per_seed(
             "bayesian_regression", "degrees", lambda seed: float(seed.sort_values("evidence")["degree"].iloc[-1])
         ),
@@ -276,7 +275,6 @@ CLAIMS = (
         id="uml-bayes-error-degree",
         source="Bishop 2006, chapter 3",
         statement="So is the mean test error smallest there: no validation set was needed",
-        paper=TRUTH,
         measure=per_seed(
             "bayesian_regression", "degrees", lambda seed: float(seed.sort_values("error")["degree"].iloc[0])
         ),
