@@ -10,6 +10,7 @@ from papers.understanding_ml.studies import (
     logistic_regression,
     nearest_neighbours,
     pca,
+    svm,
     trees,
 )
 from papers.understanding_ml.study import Study
@@ -19,6 +20,7 @@ STUDIES: dict[str, Study] = {
     "bayesian_regression": bayesian_regression.STUDY,
     "logistic_regression": logistic_regression.STUDY,
     "pca": pca.STUDY,
+    "svm": svm.STUDY,
     "trees": trees.STUDY,
     "boosting": boosting.STUDY,
     "nearest_neighbours": nearest_neighbours.STUDY,
