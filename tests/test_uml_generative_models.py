@@ -92,6 +92,7 @@ def test_scikit_learns_mixture_from_the_same_start(seed: int) -> None:
         precisions_init=np.linalg.inv(start.covariances),
     )
     with warnings.catch_warnings():
+        # tol=0 asks for all 25 steps, to be compared with ours one for one: that it has not converged is meant.
         warnings.simplefilter("ignore", ConvergenceWarning)
         theirs.fit(X)
     *_, (ours, log_likelihood) = em(X, start, theirs.n_iter_)
