@@ -28,7 +28,7 @@ from joblib.externals.loky.backend import resource_tracker as joblib_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from shared import checkpoint, machine
+from shared import checkpoint, machine, threads
 from shared.errors import Diverged, InUse, RunError, Stopped
 from shared.files import check_writable, write_files
 from shared.tree import Array, Tree
@@ -235,7 +235,7 @@ def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: in
             raise Stopped("stopped before it started", board.stop)
         run.resuming = folder.exists()
         folder.mkdir(exist_ok=True)
-        with locked(folder / "lock", folder, setting.wait, board), machine.blas_threads(setting.threads):
+        with locked(folder / "lock", folder, setting.wait, board), threads.use(setting.threads):
             checkpoint.clean(folder)
             if not finished(folder):
                 _train(train, run)
@@ -460,7 +460,7 @@ def rehearse(train: Train, job: Job, setting: Setting, seconds: float = 1.0) -> 
 
     run = Rehearsal(job, setting)
     run.folder = run.folder / "rehearsal-leaves-no-folder"
-    with np.errstate(all="ignore"), machine.blas_threads(setting.threads), suppress(Rehearsed, Diverged):
+    with np.errstate(all="ignore"), threads.use(setting.threads), suppress(Rehearsed, Diverged):
         train(job, run)
     return run.elapsed() / max(run.step, 1)
 

@@ -1,17 +1,15 @@
-"""The machine under a run: BLAS kernel, threads, allocator, versions. Reported in run.json; set in this place only."""
+"""The machine under a run: BLAS kernel, allocator, versions. Reported in run.json."""
 
 import ctypes
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -26,13 +24,6 @@ def keep_heap() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-@contextmanager
-def blas_threads(n: int) -> Iterator[None]:
-    """BLAS on n threads inside the block."""
-    with threadpool_limits(n, "blas"):
-        yield
 
 
 def cores() -> int:

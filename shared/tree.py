@@ -50,6 +50,15 @@ def views(tree: Tree, buffer: Array) -> Tree:
     return map(view, tree)
 
 
+def trainable(tree: Tree) -> Tree:
+    """The tree without what a layer keeps for itself under "running": the leaves that have gradients, not copied."""
+    return {
+        name: trainable(value) if isinstance(value, dict) else value
+        for name, value in tree.items()
+        if name != "running"
+    }
+
+
 def stack(trees: Sequence[Tree]) -> Tree:
     """One tree of the leaves of several, (S, ...) each: the parameters of S networks of one shape."""
     return map(lambda *leaves: np.stack(leaves), *trees)

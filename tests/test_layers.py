@@ -31,8 +31,11 @@ from shared.layers.activation import (
 )
 from shared.layers.base import EVAL, Layer, Mode, Pullback
 from shared.layers.combinators import Residual, Sequential
+from shared.layers.conv import Conv2d
 from shared.layers.dropout import Dropout
 from shared.layers.linear import Linear
+from shared.layers.norm import BatchNorm, GroupNorm, LayerNorm
+from shared.layers.pool import AveragePool, GlobalAveragePool, MaxPool, Upsample
 from shared.tree import Array, Tree
 
 
@@ -44,6 +47,7 @@ class Case:
     shape: tuple[int, ...]
     oracle: Callable[[dict, Tensor], Tensor] | None
     train: bool = False
+    each_row_alone: bool = True  # the layer maps (..., n) to (..., m), one row like another
 
     def mode(self) -> Mode:
         return Mode(train=True, rng=np.random.default_rng(7)) if self.train else EVAL
@@ -52,7 +56,9 @@ class Case:
         """Read-only parameters (all random: zero biases would hide their use) and input."""
         rng = np.random.default_rng(0)
         fresh = self.layer.init(rng)
-        p = tree.map(lambda a: read_only((a + 0.1 * rng.standard_normal(a.shape)).astype(dtype)), fresh)
+        p = tree.map(lambda a: (a + 0.1 * rng.standard_normal(a.shape)).astype(dtype), fresh)
+        for _, array in tree.leaves(tree.trainable(p) if self.train else p):
+            read_only(array)
         return p, read_only(rng.standard_normal(self.shape).astype(dtype))
 
 
@@ -83,6 +89,28 @@ class Stack:
         return self.layer(p, x, mode)
 
 
+def images(f: Callable[..., Tensor]) -> Callable[[dict, Tensor], Tensor]:
+    """torch's function of (N, C, H, W) as one of (N, H, W, C)."""
+    return lambda p, x: f(p, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def conv(stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0) -> Callable[[dict, Tensor], Tensor]:
+    return images(lambda p, x: F.conv2d(x, p["W"].permute(3, 2, 0, 1), p.get("b"), stride, padding))
+
+
+def batch_norm(train: bool) -> Callable[[dict, Tensor], Tensor]:
+    def oracle(p: dict, x: Tensor) -> Tensor:
+        mean, var = (p["running"][name].detach().clone() for name in ("mean", "var"))
+        return F.batch_norm(x, mean, var, p.get("gamma"), p.get("beta"), training=train)
+
+    return oracle
+
+
+def apart(layer: Layer, shape: tuple[int, ...], oracle: Callable | None, train: bool = False) -> Case:
+    """A layer whose rows are not alone: neighbours, or the rest of the batch, have a say."""
+    return Case(layer, shape, oracle, train, each_row_alone=False)
+
+
 CASES = {
     "relu": Case(ReLU(), (3, 5, 7), lambda p, x: F.relu(x)),
     "leaky relu": Case(LeakyReLU(0.2), (3, 5, 7), lambda p, x: F.leaky_relu(x, 0.2)),
@@ -101,6 +129,31 @@ CASES = {
     "linear, one datapoint": Case(Linear(7, 5), (7,), linear),
     "linear, a stack": Case(Stack(Linear(7, 5)), (3, 4, 7), stacked_linear),
     "linear, a stack on one input": Case(Stack(Linear(7, 5)), (4, 7), stacked_linear),
+    "conv 3x3": apart(Conv2d(3, 4, 3, padding=1), (2, 5, 6, 3), conv(padding=1)),
+    "conv 3x3, stride 2": apart(Conv2d(3, 4, 3, 2, 1, bias=False), (3, 7, 8, 3), conv(2, 1)),
+    "conv 2x5, strides 3 and 2": apart(Conv2d(2, 3, (2, 5), (3, 2), (1, 3)), (2, 8, 7, 2), conv((3, 2), (1, 3))),
+    "conv 1x1, stride 2": apart(Conv2d(3, 5, 1, 2), (2, 5, 5, 3), conv(2)),
+    "conv as large as the image": apart(Conv2d(2, 3, (4, 5)), (2, 4, 5, 2), conv()),
+    "max pool": apart(MaxPool(2, 2), (2, 6, 5, 3), images(lambda p, x: F.max_pool2d(x, 2, 2))),
+    "max pool, overlapping": apart(MaxPool(3, 2, 1), (2, 7, 6, 3), images(lambda p, x: F.max_pool2d(x, 3, 2, 1))),
+    "average pool": apart(AveragePool(2, 2), (2, 5, 6, 3), images(lambda p, x: F.avg_pool2d(x, 2, 2))),
+    "average pool, overlapping": apart(
+        AveragePool((3, 2), 1, (1, 0)), (2, 5, 4, 3), images(lambda p, x: F.avg_pool2d(x, (3, 2), 1, (1, 0)))
+    ),
+    "global average pool": apart(GlobalAveragePool(), (2, 4, 3, 5), lambda p, x: x.mean((1, 2))),
+    "upsample": apart(Upsample(3), (2, 4, 3, 5), images(lambda p, x: F.interpolate(x, scale_factor=3))),
+    "batch norm, train": apart(BatchNorm(4), (3, 5, 2, 4), images(batch_norm(True)), train=True),
+    "batch norm of vectors, train": apart(BatchNorm(4), (7, 4), batch_norm(True), train=True),
+    "batch norm, eval": apart(BatchNorm(4), (3, 5, 2, 4), images(batch_norm(False))),
+    "batch norm without affine, train": apart(
+        BatchNorm(4, affine=False), (3, 5, 2, 4), images(batch_norm(True)), train=True
+    ),
+    "batch norm without affine, eval": apart(BatchNorm(4, affine=False), (3, 5, 2, 4), images(batch_norm(False))),
+    "group norm": apart(GroupNorm(6, 3), (2, 4, 5, 6), images(lambda p, x: F.group_norm(x, 3, p["gamma"], p["beta"]))),
+    "group norm, one group": apart(
+        GroupNorm(6, 1), (2, 4, 5, 6), images(lambda p, x: F.group_norm(x, 1, p["gamma"], p["beta"]))
+    ),
+    "layer norm": Case(LayerNorm(7), (3, 5, 7), lambda p, x: F.layer_norm(x, (7,), p["gamma"], p["beta"])),
     "sequential": Case(
         Sequential((Linear(5, 3), Tanh(), Linear(3, 2))),
         (2, 3, 5),
@@ -121,7 +174,12 @@ def test_every_public_layer_is_in_the_table() -> None:
 @each_case
 def test_gradient(case: Case) -> None:
     p, x = case.point()
-    check(lambda x, p: case.layer(p, x, case.mode()), x, p, rng=np.random.default_rng(1))
+    kept = {name: p[name] for name in p.keys() - tree.trainable(p).keys()}
+
+    def f(x: Array, trainable: Tree) -> tuple[Array, Pullback]:
+        return case.layer(trainable | kept, x, case.mode())
+
+    check(f, x, tree.trainable(p), rng=np.random.default_rng(1))
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.oracle is not None])
@@ -137,7 +195,7 @@ def test_torch_gives_the_same_values_and_gradients(name: str) -> None:
     v.backward(torch.tensor(dy))
     np.testing.assert_allclose(y, v.detach().numpy(), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(dx, u.grad.numpy(), rtol=1e-10, atol=1e-12)
-    for (path, ours), (_, theirs) in zip(tree.leaves(dp), tree.leaves(q), strict=True):
+    for (path, ours), (_, theirs) in zip(tree.leaves(dp), tree.leaves(tree.trainable(q)), strict=True):
         np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=path)
 
 
@@ -175,7 +233,9 @@ def test_float32_stays_float32(case: Case) -> None:
     np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES.values() if not isinstance(case.layer, Stack)])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES.values() if case.each_row_alone and not isinstance(case.layer, Stack)]
+)
 @given(leading=st.lists(st.integers(0, 3), max_size=3))
 @settings(max_examples=15, deadline=None)
 def test_leading_axes_are_free(case: Case, leading: list[int]) -> None:
@@ -208,7 +268,8 @@ LARGE = np.array([-1e30, -1e4, -100.0, 0.0, 100.0, 1e4, 1e30])
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "name", [name for name, case in CASES.items() if not case.layer.init(np.random.default_rng(0))]
+    "name",
+    [n for n, case in CASES.items() if case.each_row_alone and not case.layer.init(np.random.default_rng(0))],
 )
 def test_large_inputs_neither_overflow_nor_lose_their_limits(name: str, dtype: type) -> None:
     x = LARGE.astype(dtype)

@@ -1,0 +1,67 @@
+"""Windows that slide over images: their geometry, their patches as rows, chunks of a batch that fit the cache."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from shared.tree import Array
+
+Pair = tuple[int, int]
+
+CHUNK = 1 << 18  # scalars: what is worked on at a time stays, with its result, in the second-level cache
+
+
+def pair(value: int | Pair) -> Pair:
+    """(vertical, horizontal) of a number for both or of such a pair."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def check_window(layer: str, kernel: int | Pair, stride: int | Pair, padding: int | Pair) -> None:
+    """ValueError for a window that cannot be."""
+    for name, value, least in (("kernel", kernel, 1), ("stride", stride, 1), ("padding", padding, 0)):
+        numbers = pair(value)
+        if len(numbers) != 2 or any(not isinstance(number, int) or number < least for number in numbers):
+            raise ValueError(f"{layer}: {name} must be an integer of at least {least}, or two of them, got {value}")
+
+
+def output_size(layer: str, size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """floor((size + 2 padding - kernel) / stride) + 1 on each axis; ValueError where the kernel does not fit."""
+    padded = (size[0] + 2 * padding[0], size[1] + 2 * padding[1])
+    if kernel[0] > padded[0] or kernel[1] > padded[1]:
+        kernels, sizes, pads = (f"{h} x {w}" for h, w in (kernel, size, padding))
+        raise ValueError(f"{layer}: a kernel of {kernels} does not fit into an image of {sizes} with padding {pads}")
+    return (padded[0] - kernel[0]) // stride[0] + 1, (padded[1] - kernel[1]) // stride[1] + 1
+
+
+def chunks(part: slice, floats: int) -> Iterator[slice]:
+    """``part`` of a batch in pieces of CHUNK scalars or less, at least one image each; ``floats`` is one image's."""
+    step = max(1, CHUNK // max(1, floats))
+    for start in range(part.start, part.stop, step):
+        yield slice(start, min(start + step, part.stop))
+
+
+def zero_pad(x: Array, vertical: Pair, horizontal: Pair) -> Array:
+    """x (N, H, W, C) with zeros around it; x itself where there is nothing to add."""
+    if not any(vertical + horizontal):
+        return x
+    n, height, width, channels = x.shape
+    padded = np.zeros_like(x, shape=(n, height + sum(vertical), width + sum(horizontal), channels))
+    padded[:, vertical[0] : vertical[0] + height, horizontal[0] : horizontal[0] + width] = x
+    return padded
+
+
+def patches(x: Array, kernel: Pair, stride: Pair, vertical: Pair, horizontal: Pair) -> Array:
+    """x (N, H, W, C) -> its windows as rows (N H' W', k_h k_w C). A negative padding crops."""
+    (top, bottom), (left, right) = vertical, horizontal
+    x = x[:, max(0, -top) : x.shape[1] + min(0, bottom), max(0, -left) : x.shape[2] + min(0, right)]
+    x = zero_pad(x, (max(0, top), max(0, bottom)), (max(0, left), max(0, right)))
+    height, width = ((size - k) // s + 1 for size, k, s in zip(x.shape[1:3], kernel, stride, strict=True))
+    along_n, along_h, along_w, along_c = x.strides
+    windows = as_strided(
+        x,
+        (len(x), height, width, *kernel, x.shape[3]),
+        (along_n, stride[0] * along_h, stride[1] * along_w, along_h, along_w, along_c),
+        writeable=False,
+    )
+    return windows.reshape(len(x) * height * width, kernel[0] * kernel[1] * x.shape[3])
