@@ -1,11 +1,6 @@
-"""Windows that slide over images: their geometry, their patches as rows, chunks of a batch that fit the cache."""
+"""Windows that slide over images: their geometry; pieces of a batch that fit the cache."""
 
 from collections.abc import Iterator
-
-import numpy as np
-from numpy.lib.stride_tricks import as_strided
-
-from shared.tree import Array
 
 Pair = tuple[int, int]
 
@@ -39,29 +34,3 @@ def chunks(part: slice, floats: int) -> Iterator[slice]:
     step = max(1, CHUNK // max(1, floats))
     for start in range(part.start, part.stop, step):
         yield slice(start, min(start + step, part.stop))
-
-
-def zero_pad(x: Array, vertical: Pair, horizontal: Pair) -> Array:
-    """x (N, H, W, C) with zeros around it; x itself where there is nothing to add."""
-    if not any(vertical + horizontal):
-        return x
-    n, height, width, channels = x.shape
-    padded = np.zeros_like(x, shape=(n, height + sum(vertical), width + sum(horizontal), channels))
-    padded[:, vertical[0] : vertical[0] + height, horizontal[0] : horizontal[0] + width] = x
-    return padded
-
-
-def patches(x: Array, kernel: Pair, stride: Pair, vertical: Pair, horizontal: Pair) -> Array:
-    """x (N, H, W, C) -> its windows as rows (N H' W', k_h k_w C). A negative padding crops."""
-    (top, bottom), (left, right) = vertical, horizontal
-    x = x[:, max(0, -top) : x.shape[1] + min(0, bottom), max(0, -left) : x.shape[2] + min(0, right)]
-    x = zero_pad(x, (max(0, top), max(0, bottom)), (max(0, left), max(0, right)))
-    height, width = ((size - k) // s + 1 for size, k, s in zip(x.shape[1:3], kernel, stride, strict=True))
-    along_n, along_h, along_w, along_c = x.strides
-    windows = as_strided(
-        x,
-        (len(x), height, width, *kernel, x.shape[3]),
-        (along_n, stride[0] * along_h, stride[1] * along_w, along_h, along_w, along_c),
-        writeable=False,
-    )
-    return windows.reshape(len(x) * height * width, kernel[0] * kernel[1] * x.shape[3])
