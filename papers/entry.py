@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 import pandas as pd
@@ -35,15 +36,39 @@ FLAGS = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--info", "-i
 WITHOUT_EFFECT = {"scale", "compute", "wait", "checkpoint_every", "study"}
 
 
-def start(name: str, schema: type[Settings], main: Callable[[], None]) -> None:
-    """Register the paper's schema, check the command line and hand over to Hydra, all inside the error boundary."""
+Check = Callable[[str], None]
+
+
+def start(
+    name: str, schema: type[Settings], main: Callable[[], None], texts: Mapping[str, Check] = MappingProxyType({})
+) -> None:
+    """Register the paper's schema, check the command line and hand over to Hydra, all inside the error boundary.
+
+    ``texts`` are the options that take free text, which Hydra's grammar would read in ways of its own, each with the
+    check that refuses what it does not take (BadRequest).
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a report of its own
     argparse.ArgumentParser.error = refuse  # type: ignore[method-assign, assignment]  # nor its parser a usage
     signal.signal(signal.SIGTERM, interrupt)
     with error_boundary():
         ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+        sys.argv[1:] = [quoted(argument, texts) for argument in sys.argv[1:]]
         check_arguments(sys.argv[1:], schema)
         main()
+
+
+def quoted(argument: str, texts: Mapping[str, Check]) -> str:
+    """``name=value`` with the value in the quotes of Hydra's grammar, where the option takes free text.
+
+    Quotes that the value has already go. A check must let no quote, backslash or dollar sign pass: those mean something
+    between the quotes as well.
+    """
+    name, equals, value = argument.partition("=")
+    if name.lstrip("+") not in texts or not equals:
+        return argument
+    value = re.sub(r"""\A(['"])(.*)\1\Z""", r"\2", value.strip(), flags=re.DOTALL)
+    texts[name.lstrip("+")](value)
+    return f"{name}='{value}'"
 
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> NoReturn:
@@ -165,6 +190,8 @@ class Session:
         print(f"results: {self.folder}")
         for picture in sorted(self.folder.glob("*.png")):
             print(f"figure:  {picture}")
+        for page in sorted(self.folder.glob("*.html")):
+            print(f"page:    {page}")
         if not written:
             print("already done: every file is up to date, none was touched", file=sys.stderr)
         if failures:

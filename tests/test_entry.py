@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from papers.entry import GROUPS, check_arguments
+from papers.entry import GROUPS, check_arguments, quoted
 from papers.vae.run import VAESettings
 from shared.errors import BadRequest
 from shared.settings import fields
@@ -103,6 +103,24 @@ def test_words_of_a_refusal() -> None:
 )
 def test_unknown_name(argument: str, message: str) -> None:
     assert refusal(argument).startswith(message)
+
+
+def test_free_text_is_quoted_for_hydra() -> None:
+    seen: list[str] = []
+    for argument in ("f=sin(x)*y", "f= sin(x)*y ", "f='sin(x)*y'", 'f="sin(x)*y"'):
+        assert quoted(argument, {"f": seen.append}) == "f='sin(x)*y'"
+    assert set(seen) == {"sin(x)*y"}
+    assert quoted("+f=[x, y]", {"f": seen.append}) == "+f='[x, y]'"
+    assert quoted("f='x\"", {"f": seen.append}) == "f=''x\"'"
+    assert seen[-2:] == ["[x, y]", "'x\""]  # what a check sees is all that was typed
+    for argument in ("g=sin(x)*y", "f", "--f=x", "scale=smoke"):
+        assert quoted(argument, {"f": seen.append}) == argument
+    with pytest.raises(BadRequest, match="no text"):
+        quoted("f=x", {"f": refuse})
+
+
+def refuse(text: str) -> None:
+    raise BadRequest("no text")
 
 
 REFUSED = [

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from papers.understanding_ml.studies import STUDIES
+from papers.understanding_ml.study import per_seed
 from shared.claims import judge
 from shared.experiment import Run, Setting
 
@@ -23,6 +24,13 @@ def test_study(name: str, tmp_path: Path) -> None:
     assert run.arrays
     assert all(np.isfinite(array).all() for array in run.arrays.values() if array.dtype.kind == "f")
     assert isinstance(study.draw(rows, run.arrays), Figure)
+    assert all(isinstance(data, bytes) and data for data in study.more(rows, run.arrays).values())
     ledger = judge(study.claims, rows, "test", seeds=1)
     assert (ledger["n"] > 0).all(), ledger[ledger["n"] == 0]["id"].tolist()
     assert all(claim.id.startswith("uml-") for claim in study.claims)
+
+
+def test_a_claim_measures_nothing_where_its_part_was_not_recorded() -> None:
+    rows = pd.DataFrame({"study": ["a", "a", "b"], "part": ["p", "p", "p"], "seed": [0, 1, 0], "x": [1.0, 2.0, 3.0]})
+    assert per_seed("a", "p", lambda seed: float(seed["x"].iloc[0]))(rows) == [1, 2]
+    assert per_seed("a", "q", lambda seed: float(seed["x"].iloc[0]))(rows) == []

@@ -19,12 +19,14 @@ class Study:
 
     All randomness comes from ``run.rng``. ``effort`` scales how often something is repeated: 1 at scale=quick (at most
     90 s for all its seeds on two cores), much less at smoke. Every row has a "part": the measurement it belongs to.
+    ``more`` gives what a study publishes beside its one figure, by file name.
     """
 
     title: str
     measure: Callable[[Run, float], None]
     draw: Callable[[Rows, Mapping[str, Array]], Figure]
     claims: Sequence[Claim]
+    more: Callable[[Rows, Mapping[str, Array]], dict[str, bytes]] = lambda rows, arrays: {}
 
 
 def repeats(effort: float, at_quick: int, least: int = 2) -> int:
@@ -36,7 +38,9 @@ def per_seed(study: str, part: str, value: Callable[[Rows], float]) -> Callable[
     """A claim's measurement: ``value`` of each seed's rows of one part of a study, nothing where there are none."""
 
     def measure(rows: Rows) -> list[float]:
-        own = rows[(rows["study"] == study) & (rows["part"] == part)].dropna(axis=1, how="all")
-        return [value(seed) for _, seed in own.groupby("seed")]
+        own = rows[(rows["study"] == study) & (rows["part"] == part)]
+        if own.empty:
+            return []
+        return [value(seed) for _, seed in own.dropna(axis=1, how="all").groupby("seed")]
 
     return measure

@@ -1,14 +1,17 @@
 """The studies by name. Each is a module here, beside the method of the same name one folder up."""
 
 from papers.understanding_ml.studies import (
+    backpropagation,
     bayesian_regression,
     boosting,
     clustering,
     generative_models,
+    jacobian,
     learning_theory,
     linear_regression,
     logistic_regression,
     nearest_neighbours,
+    numerical_optimisation,
     pca,
     svm,
     trees,
@@ -27,4 +30,7 @@ STUDIES: dict[str, Study] = {
     "clustering": clustering.STUDY,
     "generative_models": generative_models.STUDY,
     "learning_theory": learning_theory.STUDY,
+    "jacobian": jacobian.STUDY,
+    "backpropagation": backpropagation.STUDY,
+    "numerical_optimisation": numerical_optimisation.STUDY,
 }
