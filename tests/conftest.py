@@ -1,6 +1,9 @@
 """What every test may rely on: no test writes into the committed results, and `make faults` ends in a score."""
 
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import settings
@@ -21,6 +24,24 @@ def results_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "results"
     monkeypatch.setenv("MLF_RESULTS", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Iterator[ModuleType]:
+    """torchvision, whose compiled operators do not load beside a CPU-only torch: then two that its import asks for are
+    declared here, without code. The oracles, transforms and models, call neither.
+    """
+    import torch
+
+    operators = torch.library.Library("torchvision", "FRAGMENT")  # its declarations last as long as it does
+    try:
+        torch.ops.load_library(Path(find_spec("torchvision").origin).with_name("_C.so"))
+    except OSError:
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision
+
+    yield torchvision  # noqa: PT022 - a return would end the declarations
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

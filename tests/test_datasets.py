@@ -418,7 +418,7 @@ def test_unreadable_file(data: Path) -> None:
 
 @pytest.mark.faults(13)
 def test_unknown_name() -> None:
-    with pytest.raises(BadRequest, match=r"unknown data set 'mnits'\. Valid: digits, mnist\.") as caught:
+    with pytest.raises(BadRequest, match=r"unknown data set 'mnits'\. Valid: digits, mnist, cifar10\.") as caught:
         load("mnits")
     assert caught.value.exit_code == 2
 

@@ -30,11 +30,17 @@ STALL = 20.0  # seconds for which a transfer under way may pause
 
 
 @dataclass(frozen=True)
-class RemoteFile:
-    """A published archive and what it holds; one that has been gunzipped is as good, under the name without `.gz`."""
+class Archive:
+    """A published archive."""
 
-    name: str  # of the archive, on the mirrors and on disk
-    sha256: str  # of the archive
+    name: str  # on the mirrors and on disk
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RemoteFile(Archive):
+    """The archive of one file; one that has been gunzipped is as good, under the name without `.gz`."""
+
     content: str  # "md5:..." or "sha256:..." of the decompressed content
     size: int  # bytes of the decompressed content
     magic: bytes  # the first bytes of the decompressed content
@@ -50,24 +56,29 @@ def obtain(title: str, files: Sequence[RemoteFile], mirrors: Sequence[str]) -> l
     They lie in $MLF_DATA/title, $MLF_DATA, or without that variable in the user's cache; downloads go to the first.
     Raises RunError when a file is damaged, holds Python objects, or is absent and no mirror delivers it.
     """
-    data = os.environ.get("MLF_DATA")
-    root = Path(data).expanduser().absolute() if data else Path(pooch.os_cache("ml-foundations"))
-    home = root / title.lower()
-    folders = [home, root] if data else [home]
+    home, *others = folders(title.lower())
     remove_stale(home)
     contents = {}
     for file in files:
-        candidates = (folder / name for folder in folders for name in (file.name, file.stem))
+        candidates = (folder / name for folder in (home, *others) for name in (file.name, file.stem))
         if path := next(filter(os.path.isfile, candidates), None):
             contents[file] = read(path, file)
     missing = [file for file in files if file not in contents]
     if missing:
-        try:
-            download(title, missing, home, mirrors)
-        except OSError as error:
-            raise RunError(f"cannot store {title} in {home}: {error}. Set MLF_DATA to a folder with room.") from error
+        download(title, missing, home, mirrors)
         contents |= {file: read(home / file.name, file) for file in missing}
     return [contents[file] for file in files]
+
+
+def folders(*names: str) -> list[Path]:
+    """Where files may lie: the folders `names` of $MLF_DATA and itself; without that variable names[0] of the cache.
+
+    Downloads go to the first.
+    """
+    if data := os.environ.get("MLF_DATA"):
+        root = Path(data).expanduser().absolute()
+        return [*(root / name for name in names), root]
+    return [Path(pooch.os_cache("ml-foundations")) / names[0]]
 
 
 def read(path: Path, file: RemoteFile) -> bytes:
@@ -94,7 +105,7 @@ def read(path: Path, file: RemoteFile) -> bytes:
     )
 
 
-def download(title: str, files: Sequence[RemoteFile], folder: Path, mirrors: Sequence[str]) -> None:
+def download(title: str, files: Sequence[Archive], folder: Path, mirrors: Sequence[str]) -> None:
     """Put verified `files` into `folder`, one after the other; returning or raising, leave nothing unverified."""
     reachable = answering(mirrors)
     if not reachable:
@@ -104,7 +115,7 @@ def download(title: str, files: Sequence[RemoteFile], folder: Path, mirrors: Seq
             f"{title} not found in {folder} and {hosts} not reachable. "
             f"Copy {names} to {folder} (or set MLF_DATA), or run scale=quick (offline)."
         )
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     partial = folder / f".partial-{os.getpid()}"
     try:
         partial.mkdir(parents=True)
@@ -112,6 +123,8 @@ def download(title: str, files: Sequence[RemoteFile], folder: Path, mirrors: Seq
             transfer(file, reachable, partial / file.name, folder)
             os.replace(partial / file.name, folder / file.name)
             sync(folder)
+    except OSError as error:
+        raise RunError(f"cannot store {title} in {folder}: {error}. Set MLF_DATA to a folder with room.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         for path in created:
@@ -144,7 +157,7 @@ def answering(mirrors: Sequence[str]) -> list[str]:
     return [mirror for mirror in mirrors if mirror in answered]
 
 
-def transfer(file: RemoteFile, mirrors: Sequence[str], target: Path, folder: Path) -> None:
+def transfer(file: Archive, mirrors: Sequence[str], target: Path, folder: Path) -> None:
     """Write `file` to `target` from the first of `mirrors` that delivers the published archive, else RunError."""
     failures = []
     for mirror in mirrors:
@@ -152,7 +165,7 @@ def transfer(file: RemoteFile, mirrors: Sequence[str], target: Path, folder: Pat
         cut = ""
         try:
             # pooch takes a bar only with a total, and puts the archive's in its place.
-            with tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=None) as bar:
+            with tqdm(desc=file.name, total=1, unit="B", unit_scale=True, disable=None) as bar:
                 fetch = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=(ANSWER, STALL))
                 fetch(url, str(target), None)
         except requests.HTTPError as error:
