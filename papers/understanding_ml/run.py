@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
             title=TITLE,
             figure=STUDIES[names[0]].title,
             headline_claim=STUDIES[names[0]].claims[0].id,
-            data="generated, digits",
+            data="generated, digits, a photo",
             data_checksums={},
         )
 
