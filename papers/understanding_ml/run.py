@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from papers import entry
 from papers.understanding_ml import expressions
 from papers.understanding_ml.studies import STUDIES
+from papers.understanding_ml.study import own_columns
 from shared import plot
 from shared.errors import BadRequest
 from shared.experiment import Experiment, Job, Run
@@ -80,7 +81,7 @@ def draw(experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], names: lis
     files = {}
     for name in names:
         first = next(job for job in jobs if job["study"] == name)
-        own = rows[rows["study"] == name].dropna(axis=1, how="all")
+        own = own_columns(rows[rows["study"] == name])
         arrays = experiment.arrays(first)
         files[f"{name}.png"] = plot.png(STUDIES[name].draw(own, arrays))
         files |= STUDIES[name].more(own, arrays)

@@ -29,6 +29,11 @@ class Study:
     more: Callable[[Rows, Mapping[str, Array]], dict[str, bytes]] = lambda rows, arrays: {}
 
 
+def own_columns(rows: Rows) -> Rows:
+    """Rows of one study or part with their own columns and types: a column of another study may hold something else."""
+    return rows.dropna(axis=1, how="all").infer_objects()
+
+
 def repeats(effort: float, at_quick: int, least: int = 2) -> int:
     """How often to do what is done ``at_quick`` times at effort 1."""
     return max(least, round(effort * at_quick))
@@ -41,6 +46,6 @@ def per_seed(study: str, part: str, value: Callable[[Rows], float]) -> Callable[
         own = rows[(rows["study"] == study) & (rows["part"] == part)]
         if own.empty:
             return []
-        return [value(seed) for _, seed in own.dropna(axis=1, how="all").groupby("seed")]
+        return [value(seed) for _, seed in own_columns(own).groupby("seed")]
 
     return measure
