@@ -8,10 +8,13 @@ from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
-import numpy as np  # noqa: F401  loads the BLAS that the controller looks for
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from shared.tree import Array
+
 T = TypeVar("T")
+LARGE = 1 << 18  # scalars from which a second thread saves more than it costs
 BLAS = ThreadpoolController().select(user_api="blas")
 _count: ContextVar[int] = ContextVar("threads", default=1)
 
@@ -41,6 +44,16 @@ def spread(task: Callable[[slice], T], n: int) -> list[T]:
     with BLAS.limit(limits=1):
         waiting = [_pool(count - 1).submit(copy_context().run, task, part) for part in others]
         return [task(first), *(future.result() for future in waiting)]
+
+
+def elementwise(task: Callable[..., object], *arrays: Array) -> Array:
+    """A new array like the first, filled by task(out, *arrays); large ones in parts of the leading axis, on threads."""
+    out = np.empty_like(arrays[0])
+    if out.size < LARGE:
+        task(out, *arrays)
+    else:
+        spread(lambda part: task(out[part], *(array[part] for array in arrays)), len(out))
+    return out
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from shared.layers.base import EVAL, Mode, Pullback
+from shared.threads import elementwise
 from shared.tree import Array, Tree
 
 
@@ -27,10 +28,10 @@ class ReLU(Activation):
     """
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
-        y = np.maximum(x, 0)
+        y = elementwise(lambda out, x: np.maximum(x, 0, out=out), x)
 
         def pullback(dy: Array) -> tuple[Array, Tree]:
-            return dy * (y > 0), {}
+            return elementwise(lambda out, dy, y: np.multiply(dy, y > 0, out=out), dy, y), {}
 
         return y, pullback
 

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from shared import machine
 from shared.files import write_files
+from shared.threads import use
 
 BLOCKS, STEPS, WARM_UP = 15, 12, 3  # the two take turns in blocks; the first steps of a block are not counted
 
@@ -40,7 +41,7 @@ class Comparison:
         """
         times: dict[Callable[[], object], list[float]] = {ours: [], theirs: []}
         torch.set_num_threads(threads)
-        with threadpool_limits(threads):  # BLAS, and the OpenMP of scikit-learn
+        with threadpool_limits(threads), use(threads):  # BLAS, the OpenMP of scikit-learn, our own
             for _ in range(blocks):
                 for step, record in times.items():
                     for i in range(steps):
