@@ -136,7 +136,7 @@ def check_override(argument: str, schema: type[Settings]) -> None:
         raise BadRequest(f"cannot read {argument!r}: a list is written {name}=[...]")
     value = override.value()
     if name in GROUPS:
-        valid = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
+        valid = sorted(settings.names(schema, name) or (path.stem for path in (CONF / name).glob("*.yaml")))
         if value not in valid:
             raise BadRequest(f"unknown {name} {value}. Valid: {', '.join(valid)}.")
     else:

@@ -26,6 +26,13 @@ STYLE: Any = {
 }
 
 
+def panels(n: int) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with n panels side by side in the common style."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.5 * n, 3.6), layout="constrained")
+        return figure, list(figure.subplots(1, n, squeeze=False)[0])
+
+
 def band(axes: Axes, rows: pd.DataFrame, x: str, y: str, **style: Any) -> None:
     """The median of y over seeds against x as a line, its range over seeds as a band of the same colour."""
     table = rows.groupby(x)[y].agg(["median", "min", "max"])

@@ -51,12 +51,17 @@ def fields(schema: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Fi
             yield prefix + item.name, item, hints[item.name]
 
 
+def names(schema: type, option: str) -> list[str]:
+    """The names that an option takes, none for one that is not a choice."""
+    return [name for dotted, item, _ in fields(schema) if dotted == option for name in item.metadata.get("names", ())]
+
+
 def check_name(schema: type, name: str, others: Sequence[str] = ()) -> None:
     """BadRequest for an option that does not exist, with the nearest one that does."""
-    names = sorted({dotted for dotted, _, _ in fields(schema)} | set(others))
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"Valid: {', '.join(names)}."
+    options = sorted({dotted for dotted, _, _ in fields(schema)} | set(others))
+    if name not in options:
+        near = difflib.get_close_matches(name, options, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Valid: {', '.join(options)}."
         raise BadRequest(f"unknown option {name}. {hint}")
 
 

@@ -107,12 +107,9 @@ def test_the_seed_decides() -> None:
 
 
 def test_fifty_thousand_pairs_take_less_than_two_seconds() -> None:
-    best = float("inf")
-    for _ in range(3):  # the machine may be busy with something else
-        began = time.perf_counter()
-        generate(50_000, 1_000, seed=0)
-        best = min(best, time.perf_counter() - began)
-    assert best < 2
+    began = time.process_time()  # the machine may be busy with something else
+    generate(50_000, 1_000, seed=0)
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(("train", "test"), [(0, 5), (5, 0), (-1, 5)])

@@ -168,7 +168,8 @@ def test_help(results_home: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_before_the_run_begins(number: signal.Signals, results_home: Path) -> None:
     script = (
-        "import os, runpy, sys; from shared import datasets\n"
+        "import os, runpy, signal, sys; from shared import datasets\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it\n"
         f"datasets.load = lambda *a: os.kill(os.getpid(), {int(number)})\n"
         "sys.argv = ['papers/vae/run.py']; runpy.run_path(sys.argv[0], run_name='__main__')"
     )

@@ -30,7 +30,7 @@ PAPER: dict[str, Any] = {"color": "black", "marker": "*", "mfc": "none", "ms": 1
 
 def headline(rows: pd.DataFrame, data: str) -> Figure:
     """Figure 4a: early stop and accuracy there against weights left, tickets and reinitialisations."""
-    figure, (stop, accuracy) = panels(2)
+    figure, (stop, accuracy) = plot.panels(2)
     against_level(stop, rows, ("ticket", "reinit"), "early_stop")
     against_level(accuracy, rows, ("ticket", "reinit"), "test")
     # The paper states these relative to its own networks, so they are drawn relative to ours.
@@ -57,7 +57,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
 
 def random_networks(rows: pd.DataFrame, data: str) -> Figure:
     """Figure 1: tickets against randomly sampled sparse networks."""
-    figure, (stop, accuracy) = panels(2)
+    figure, (stop, accuracy) = plot.panels(2)
     against_level(stop, rows, ("ticket", "random"), "early_stop")
     against_level(accuracy, rows, ("ticket", "random"), "test")
     stop.set_ylabel("early stop (iteration)")
@@ -68,7 +68,7 @@ def random_networks(rows: pd.DataFrame, data: str) -> Figure:
 
 def end_of_training(rows: pd.DataFrame, data: str) -> Figure:
     """Figure 4b: accuracy on both sets after the last iteration."""
-    figure, (test, train) = panels(2)
+    figure, (test, train) = plot.panels(2)
     against_level(test, rows, ("ticket", "reinit"), "final_test")
     against_level(train, rows, ("ticket", "reinit"), "final_train")
     test.axhline(dense(rows, "final_test") + 0.35, color="black", lw=1, ls=":", label="paper: gain up to 0.35 points")
@@ -80,7 +80,7 @@ def end_of_training(rows: pd.DataFrame, data: str) -> Figure:
 
 def one_shot(rows: pd.DataFrame, data: str) -> Figure:
     """Figure 4c: one-shot pruning against iterative pruning."""
-    figure, (stop, accuracy) = panels(2)
+    figure, (stop, accuracy) = plot.panels(2)
     for axes, column, claimed in ((stop, "early_stop", (17.6, 67.5)), (accuracy, "test", (5.17, 95.0))):
         against_level(axes, rows, ("ticket", "one-shot"), column)
         axes.axvspan(*claimed, color="tab:green", alpha=0.08, lw=0)
@@ -142,13 +142,6 @@ def pixels(curves: Mapping[str, Array], levels: Sequence[float], data: str) -> F
         [f"Surviving weights of each input pixel, of the 300 it starts with; mean over trials. Data: {data}."],
     )
     return figure
-
-
-def panels(n: int) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with n panels side by side in the common style."""
-    with plt.rc_context(plot.STYLE):
-        figure = Figure(figsize=(4.5 * n, 3.6), layout="constrained")
-        return figure, figure.subplots(1, n)
 
 
 def against_level(axes: Axes, rows: pd.DataFrame, networks: Sequence[str], column: str) -> None:

@@ -1,0 +1,1 @@
+"""Deep Residual Learning for Image Recognition (He, Zhang, Ren and Sun 2016)."""
