@@ -22,13 +22,7 @@ def softmax_cross_entropy(logits: Array, y: Array, label_smoothing: float = 0.0)
     Nothing overflows: s - max(s) takes the place of s, which changes neither.
     """
     classes = logits.shape[-1]
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"softmax_cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing}")
-    if y.shape != logits.shape[:-1] or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"softmax_cross_entropy: labels must be integers {logits.shape[:-1]}, got {y.dtype} {y.shape}")
-    if y.size and (y.min() < 0 or y.max() >= classes):
-        raise ValueError(f"softmax_cross_entropy: labels must be in 0..{classes - 1}, found {y.min()}..{y.max()}")
-
+    check_labels("softmax_cross_entropy", y, logits.shape[:-1], classes, label_smoothing)
     label, on, off = y[..., None], 1 - label_smoothing, label_smoothing / classes
     s = logits - logits.max(-1, keepdims=True)
     loss: Array = -on * np.take_along_axis(s, label, -1)[..., 0]
@@ -46,6 +40,60 @@ def softmax_cross_entropy(logits: Array, y: Array, label_smoothing: float = 0.0)
         return ds
 
     return loss, pullback
+
+
+def linear_softmax_cross_entropy(
+    x: Array, W: Array, y: Array, label_smoothing: float = 0.0, unsmoothed: int | None = None
+) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    r"""-sum_k q_k log softmax(s)_k for s = x W^T; x (M, d), W (K, d), labels y (M,), value (M,), pullback to (dx, dW).
+
+    For many classes: s (M, K) is made here and overwritten by its exponentials, the only array of this size. The target
+    is q = (1 - a) onehot(y) + a u/|u|, a = label_smoothing, u_k = 1 but for 0 at the class ``unsmoothed`` (padding is
+    never right). s enters the smoothing's share of the loss, and that share ds, through sums over the classes alone:
+        <u, s> = <W^T u, x>,     dx contains -dloss a/|u| (W^T u),     dW contains -a/|u| u (x^T dloss)^T.
+    The rest of ds = dloss (softmax(s) - q) is dloss r / Z, r = exp(s) - (1 - a) Z onehot(y), Z = sum_k exp(s_k). As the
+    factor dloss / Z of a row is moved past the products, to rows of d entries, none of the sums needs a pass over r:
+        dx = dloss / Z (r W) - ...,     dW = r^T (dloss / Z x) - ...
+    """
+    classes = len(W)
+    check_labels("linear_softmax_cross_entropy", y, (len(x),), classes, label_smoothing)
+    on = 1 - label_smoothing
+    u = np.ones_like(W, shape=classes)
+    if unsmoothed is not None:
+        u[unsmoothed] = 0
+    off = label_smoothing / max(1.0, float(u.sum()))
+    Wu = u @ W
+
+    row = np.arange(len(y))
+    s = x @ W.T
+    s_y, largest = s[row, y], s.max(-1)
+    s -= largest[:, None]
+    r = np.exp(s, out=s)
+    Z = r.sum(-1)
+    loss: Array = np.log(Z) + largest - on * s_y - off * (x @ Wu)
+    r[row, y] -= on * Z
+
+    def pullback(dloss: Array) -> tuple[Array, Array]:
+        scale = (dloss / Z)[:, None]
+        dx = r @ W
+        dx *= scale
+        dx -= np.outer(dloss, off * Wu)
+        dW = r.T @ (x * scale)
+        if label_smoothing:
+            dW -= np.outer(u, off * (dloss @ x))
+        return dx, dW
+
+    return loss, pullback
+
+
+def check_labels(loss: str, y: Array, shape: tuple[int, ...], classes: int, label_smoothing: float) -> None:
+    """ValueError for what a softmax and its labels refuse."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{loss}: label_smoothing must be in [0, 1], got {label_smoothing}")
+    if y.shape != shape or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"{loss}: labels must be integers {shape}, got {y.dtype} {y.shape}")
+    if y.size and (y.min() < 0 or y.max() >= classes):
+        raise ValueError(f"{loss}: labels must be in 0..{classes - 1}, found {y.min()}..{y.max()}")
 
 
 def bernoulli_with_logits(s: Array, x: Array) -> tuple[Array, LossPullback]:
