@@ -14,7 +14,7 @@ from papers.resnet.claims import CLAIMS
 from papers.resnet.model import SHORTCUTS
 from shared import plot
 from shared.datasets import load
-from shared.experiment import Experiment, Job
+from shared.experiment import Experiment, Job, Run
 from shared.settings import Settings, choice, number
 
 TITLE = "Deep Residual Learning for Image Recognition"
@@ -49,14 +49,13 @@ def main(cfg: DictConfig) -> None:
     training.check(config, len(source.train_labels))
     with entry.session("resnet", cfg, config, NAMED_BY) as session:
         jobs, studies = training.jobs(config), cnn_study.jobs(config)
-        trained = session.experiment.run(training.train, jobs, forecast=config.scale in ("full", "paper"))
-        studied = session.experiment.run(cnn_study.measure, studies)
-        rows = pd.concat([trained, studied], ignore_index=True)
+        forecast = config.scale in ("full", "paper")
+        rows = session.experiment.run(measure, [*jobs, *studies], forecast=forecast)
         session.finish(
             rows,
             [*CLAIMS, *cnn_study.CLAIMS],
             sorted({*config.seeds, *config.shallow_seeds}),
-            partial(draw, session.experiment, trained, studied, jobs, studies[0], source.title),
+            partial(draw, session.experiment, rows, jobs, studies[0], source.title),
             title=TITLE,
             figure="Figure 6",
             headline_claim=CLAIMS[0].id,
@@ -65,19 +64,22 @@ def main(cfg: DictConfig) -> None:
         )
 
 
-def draw(
-    experiment: Experiment, trained: pd.DataFrame, studied: pd.DataFrame, jobs: list[Job], study: Job, data: str
-) -> dict[str, bytes]:
+def measure(job: Job, run: Run) -> None:
+    """One network of the paper, or one seed of the CNN study."""
+    (cnn_study.measure if job["kind"] == "study" else training.train)(job, run)
+
+
+def draw(experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], study: Job, data: str) -> dict[str, bytes]:
     """Every figure as a PNG."""
     probes = {(j["depth"], j["shortcut"], j["seed"]): experiment.arrays(j) for j in jobs}
     responses, gradients = (
         {name: np.asarray(arrays[what]) for name, arrays in probes.items()} for what in ("responses", "gradients")
     )
     figures = {
-        "headline": figure.headline(trained, data),
+        "headline": figure.headline(rows[rows["kind"] == "train"], data),
         "responses": figure.responses(responses, data),
         "gradients": figure.gradients(gradients, data),
-        "cnn_study": cnn_study_figure.draw(studied, experiment.arrays(study)),
+        "cnn_study": cnn_study_figure.draw(rows[rows["kind"] == "study"], experiment.arrays(study)),
     }
     return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}
 
