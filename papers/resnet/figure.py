@@ -25,7 +25,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     for panel, shortcut in zip(panels, shortcuts, strict=True):
         for depth, colour in zip(depths, COLOURS, strict=False):
             own = curves[(curves["shortcut"] == shortcut) & (curves["depth"] == depth)]
-            plot.band(panel, own, "iteration", "test_error", color=colour, lw=2, label=f"{depth} layers, test")
+            plot.band(panel, own, "iteration", "test_error", color=colour, lw=2, label=f"{depth:.0f} layers, test")
             plot.band(panel, own, "iteration", "train_error", color=colour, lw=1, ls="--", label="training")
             if depth in TEST_ERRORS and shortcut == "A" and "CIFAR-10" in data:
                 paper = TEST_ERRORS[depth]
@@ -40,7 +40,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     steps, batch = curves["steps"].iloc[0], curves["batch_size"].iloc[0]
     finish(
         figure,
-        f"{data}, {steps:,} iterations of {batch} images, the learning rate divided by 10 at 1/2 and 3/4 of them. "
+        f"{data}, {steps:,.0f} iterations of {batch:.0f} images, the learning rate divided by 10 at 1/2 and 3/4 of them. "
         "Training errors: of the minibatches since the last evaluation, augmented. Final networks, never the best.",
         curves,
     )
