@@ -294,7 +294,7 @@ def test_unreadable_file(data: Path, name: str) -> None:
 
 
 def marker(protocol: bytes) -> bytes:
-    """A pickle that would make a file when loaded."""
+    """Python objects that would make a file when loaded."""
     return protocol + b"cos\nsystem\n(S'touch MARKER'\ntR."
 
 

@@ -63,7 +63,7 @@ def load(mirrors: Sequence[str] = MIRRORS) -> Dataset:
 
     From FILES or ARCHIVE in $MLF_DATA/cifar-10, $MLF_DATA/cifar10, $MLF_DATA or the user's cache, FILES also in FOLDER
     there; else ARCHIVE is downloaded. Raises RunError when files are damaged, incomplete, not CIFAR-10's or the python
-    version's pickles, and when there are none and no mirror delivers them.
+    version's Python objects, and when there are none and no mirror delivers them.
     """
     places = folders("cifar-10", "cifar10")
     remove_stale(places[0])
