@@ -40,8 +40,8 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     steps, batch = curves["steps"].iloc[0], curves["batch_size"].iloc[0]
     finish(
         figure,
-        f"{data}, {steps:,.0f} iterations of {batch:.0f} images, the learning rate divided by 10 at 1/2 and 3/4 of them. "
-        "Training errors: of the minibatches since the last evaluation, augmented. Final networks, never the best.",
+        f"{data}, {steps:,.0f} iterations of {batch:.0f} images, the learning rate divided by 10 at 1/2 and 3/4 of "
+        "them. Training errors: of the minibatches since the last evaluation, augmented. Final networks, never the best.",
         curves,
     )
     return figure
