@@ -41,7 +41,8 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     finish(
         figure,
         f"{data}, {steps:,.0f} iterations of {batch:.0f} images, the learning rate divided by 10 at 1/2 and 3/4 of "
-        "them. Training errors: of the minibatches since the last evaluation, augmented. Final networks, never the best.",
+        "them. Training errors: of the minibatches since the last evaluation, augmented. Final networks, never the "
+        "best.",
         curves,
     )
     return figure
