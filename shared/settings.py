@@ -10,9 +10,14 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from shared.errors import BadRequest
 
 
-def number(*, low: float, high: float, above: bool = False, below: bool = False, **default: Any) -> Any:
-    """A field for an int or float, or a list of them, in [low, high]; above low or below high when so marked."""
-    return field(metadata={"low": low, "high": high, "above": above, "below": below}, **default)
+def number(
+    *, low: float, high: float, above: bool = False, below: bool = False, empty: bool = False, **default: Any
+) -> Any:
+    """A field for an int or float in [low, high], above low or below high when so marked, or a list of such ones.
+
+    A list may be without any when so marked.
+    """
+    return field(metadata={"low": low, "high": high, "above": above, "below": below, "empty": empty}, **default)
 
 
 def choice(*names: str, **default: Any) -> Any:
@@ -96,7 +101,9 @@ def _fits(value: Any, kind: Any, limits: Any) -> bool:
         (element,) = get_args(kind)
         if not isinstance(value, Sequence) or isinstance(value, str) or len(set(map(str, value))) < len(value):
             return False
-        return (len(value) > 0 or "low" not in limits) and all(_fits(item, element, limits) for item in value)
+        return (len(value) > 0 or limits.get("empty", not limits)) and all(
+            _fits(item, element, limits) for item in value
+        )
     if kind is bool:
         return isinstance(value, bool)
     if kind is str:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from papers.entry import check_arguments
 from shared.errors import BadRequest
-from shared.settings import Settings
+from shared.settings import Settings, check
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted(path.parent.name for path in (ROOT / "papers").glob("*/run.py"))
@@ -46,16 +46,18 @@ def test_has_its_files(paper: str) -> None:
     assert not [name for name in FILES if not (folder / name).exists()]
 
 
-@each_paper
-@pytest.mark.parametrize("scale", ["smoke", "quick", "full"])
+@pytest.mark.parametrize(
+    ("paper", "scale"), [(paper, path.stem) for paper in PAPERS for path in sorted((ROOT / "conf" / paper).glob("*"))]
+)
 def test_what_a_scale_sets_is_what_runs(paper: str, scale: str) -> None:
-    """The files of a scale come after the paper's common settings, and name the seeds."""
+    """The files of a scale come after the paper's common settings, name the seeds, and pass the paper's checks."""
     own = OmegaConf.load(ROOT / "conf" / paper / f"{scale}.yaml")
     ConfigStore.instance().store(name=f"{paper}_schema", node=schema(paper))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         composed = compose(paper, [f"scale={scale}"])
     assert {key: composed[key] for key in own} == dict(own)
     assert composed.seeds
+    check(OmegaConf.to_object(composed))
 
 
 @each_paper

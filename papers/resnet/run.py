@@ -29,7 +29,7 @@ class ResNetSettings(Settings):
     data: str = choice(*training.CROP, default="digits")
     mirrors: list[str] = field(default_factory=list)  # base URLs that replace the data set's own
     seeds: list[int] = number(low=0, high=2**31 - 1, default_factory=list)
-    shallow_seeds: list[int] = field(default_factory=list)  # more of them, for the shallowest depth alone
+    shallow_seeds: list[int] = number(low=0, high=2**31 - 1, empty=True, default_factory=list)  # shallowest depth only
     depths: list[int] = number(low=8, high=2000, default_factory=list)  # 6n + 2
     shortcuts: list[str] = choice(*SHORTCUTS, default_factory=list)  # "none" is the plain network
     iterations: int = number(low=1, high=10**9, default=64_000)  # the rate drops at 1/2 and 3/4 of them

@@ -128,7 +128,7 @@ def read(text: str) -> Function:
         raise refusal(text, f"brackets are nested more than {NESTING} deep")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a doubtful literal such as 1if is refused below
+            warnings.simplefilter("ignore")  # a doubtful literal such as 1if is refused below in our words
             top = ast.parse(own, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise refusal(text, "is no expression; write one such as x*y, or a list of two such as [x*y, x - y]") from None

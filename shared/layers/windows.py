@@ -30,7 +30,7 @@ def output_size(layer: str, size: Pair, kernel: Pair, stride: Pair, padding: Pai
 
 
 def chunks(part: slice, floats: int) -> Iterator[slice]:
-    """``part`` of a batch in pieces of CHUNK scalars or less, at least one image each; ``floats`` is one image's."""
+    """``part`` of an array's rows in pieces of CHUNK scalars or less, at least a row each; ``floats`` is one row's."""
     step = max(1, CHUNK // max(1, floats))
     for start in range(part.start, part.stop, step):
         yield slice(start, min(start + step, part.stop))
