@@ -27,17 +27,6 @@ def bernoulli(x: Array) -> float:
     return float(x.mean())
 
 
-def hoeffding(m: int, delta: float) -> float:
-    """How far the mean of m zeros and ones is from theta at most, with probability 1 - delta or more: (24.2).
-
-    P(|mean - theta| > e) <= 2 exp(-2 m e^2) by Hoeffding's inequality; e is where the right side is delta.
-    ValueError unless m >= 1 and 0 < delta < 1.
-    """
-    if m < 1 or not 0 < delta < 1:
-        raise ValueError(f"m={m}, delta={delta}: m must be at least 1, and delta above 0 and below 1")
-    return float(np.sqrt(np.log(2 / delta) / (2 * m)))
-
-
 class Classifier(Protocol):
     """What a fit returns: classes (c,), and scores (m, c), log P(y) p(x | y) up to a term that all classes share."""
 

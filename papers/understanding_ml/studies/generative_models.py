@@ -20,13 +20,13 @@ from papers.understanding_ml.generative_models import (
     bernoulli_naive_bayes,
     em,
     gaussian_naive_bayes,
-    hoeffding,
     initial,
     linear_discriminant,
     log_joint,
     predict,
     spherical,
 )
+from papers.understanding_ml.learning_theory import finite_class_bound
 from papers.understanding_ml.study import Rows, Study, per_seed, repeats
 from shared import plot
 from shared.claims import Claim
@@ -96,7 +96,7 @@ def coins(run: Run, n: int) -> None:
         draws = run.rng.random((n, DRAWS)) < theta
         off = np.abs([bernoulli(row) - theta for row in draws])
         for delta in DELTAS:
-            run.record(part="coins", theta=theta, delta=delta, share=np.mean(off > hoeffding(DRAWS, delta)))
+            run.record(part="coins", theta=theta, delta=delta, share=np.mean(off > finite_class_bound(DRAWS, delta)))
 
 
 def risks(run: Run, n: int) -> None:
