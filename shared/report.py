@@ -29,7 +29,7 @@ RUN_KEYS: dict[str, type | tuple[type, ...]] = {
     "cpu": str,
     "versions": dict,
 }
-BENCH_COLUMNS = ("name", "numpy_ms", "ratio", "threads", "runs")
+BENCH_COLUMNS = ("name", "numpy_ms", "ratio", "threads", "runs", "cpu")
 PEERS = {"torch_ms": "PyTorch", "sklearn_ms": "scikit-learn"}
 
 
@@ -190,7 +190,7 @@ def _section(result: Result) -> str:
     parts = [f"## {cell(run['title'])}: {result.scale}", f"{cell(run['figure'])}, on {cell(run['data'])}.", ledger]
     parts += [verdict_counts(result.ledger) + ".", *images]
     if result.bench:
-        columns = ("one step or fit", "NumPy, ms", "ratio", "threads", "runs", "against", "its ms")
+        columns = ("one step or fit", "NumPy, ms", "ratio", "threads", "runs", "CPU", "against", "its ms")
         parts.append(_table(columns, map(_timing, result.bench)))
     return "\n\n".join([*parts, _provenance(run)])
 

@@ -23,7 +23,9 @@ RUN: dict[str, Any] = {
     "cpu": "a CPU",
     "versions": {"python": "3.11", "numpy": "2.4"},
 }
-BENCH = [{"name": "step", "numpy_ms": 2.71828, "torch_ms": 5.0, "ratio": 0.5437, "threads": 2, "runs": 9}]
+BENCH = [
+    {"name": "step", "numpy_ms": 2.71828, "torch_ms": 5.0, "ratio": 0.5437, "threads": 2, "runs": 9, "cpu": "two cores"}
+]
 README = "# Title\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n"
 
 
@@ -99,7 +101,7 @@ def test_details_show_ledger_figures_benchmarks_and_provenance(tree: Path) -> No
     assert (
         "| `later` | not yet | Section 3 | none printed | not measured | 0 | any | not tested at this scale |" in text
     )
-    assert "| step | 2.72 | 0.544 | 2 | 9 | PyTorch | 5 |" in text
+    assert "| step | 2.72 | 0.544 | 2 | 9 | two cores | PyTorch | 5 |" in text
     assert text.index("(toy/full/headline.png)") < text.index("(toy/full/extra.png)")
     assert "commit 0123abc; OpenBLAS SkylakeX; a CPU; 3 min 20 s; numpy 2.4, python 3.11." in text
 

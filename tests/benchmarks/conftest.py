@@ -18,7 +18,7 @@ BLOCKS, STEPS, WARM_UP = 15, 12, 3  # the two take turns in blocks; the first st
 
 
 class Comparison:
-    """Times pairs of steps and writes ``results/<folder>/bench.json``."""
+    """Times pairs of steps and notes them in ``results/<folder>/bench.json``, beside those of other CPUs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -57,6 +57,7 @@ class Comparison:
             "ratio": round(numpy_ms / peer_ms, 3),
             "threads": threads,
             "runs": len(times[ours]),
+            "cpu": machine.cpu_name(),
         }
         print(entry)
         self.entries.setdefault(folder, []).append(entry)
@@ -71,4 +72,12 @@ def compare(root: Path) -> Iterator[Comparison]:
     for folder, entries in comparison.entries.items():
         path = root / "results" / folder / "bench.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_files({path: (json.dumps(entries, indent=1) + "\n").encode()})
+        measured = {same_step(entry) for entry in entries}
+        older = json.loads(path.read_text()) if path.exists() else []
+        kept = [entry for entry in older if same_step(entry) not in measured]
+        write_files({path: (json.dumps(kept + entries, indent=1) + "\n").encode()})
+
+
+def same_step(entry: dict[str, object]) -> tuple[object, ...]:
+    """What two entries share when one replaces the other."""
+    return entry["name"], entry["threads"], entry["cpu"]
