@@ -36,8 +36,9 @@ from shared.layers.conv import Conv2d
 from shared.layers.dropout import Dropout
 from shared.layers.embedding import Embedding, LearnedPositions, SinusoidalPositions
 from shared.layers.linear import Linear
-from shared.layers.norm import BatchNorm, GroupNorm, LayerNorm
+from shared.layers.norm import BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm
 from shared.layers.pool import AveragePool, GlobalAveragePool, MaxPool, Upsample
+from shared.layers.reshape import Reshape
 from shared.tree import Array, Tree
 
 
@@ -209,6 +210,8 @@ CASES = {
     ),
     "global average pool": apart(GlobalAveragePool(), (2, 4, 3, 5), lambda p, x: x.mean((1, 2))),
     "upsample": apart(Upsample(3), (2, 4, 3, 5), images(lambda p, x: F.interpolate(x, scale_factor=3))),
+    "reshape to images": apart(Reshape((4, 5, 3)), (2, 60), lambda p, x: x.reshape(2, 4, 5, 3)),
+    "reshape to vectors": apart(Reshape((-1,)), (2, 4, 3, 5), lambda p, x: x.flatten(1)),
     "batch norm, train": apart(BatchNorm(4), (3, 5, 2, 4), images(batch_norm(True)), train=True),
     "batch norm of vectors, train": apart(BatchNorm(4), (7, 4), batch_norm(True), train=True),
     "batch norm, eval": apart(BatchNorm(4), (3, 5, 2, 4), images(batch_norm(False))),
@@ -221,6 +224,11 @@ CASES = {
         GroupNorm(6, 1), (2, 4, 5, 6), images(lambda p, x: F.group_norm(x, 1, p["gamma"], p["beta"]))
     ),
     "layer norm": Case(LayerNorm(7), (3, 5, 7), lambda p, x: F.layer_norm(x, (7,), p["gamma"], p["beta"])),
+    "local response norm": apart(  # x^2 leaves float32 where x does not
+        LocalResponseNorm(3, alpha=0.6, k=2.0),
+        (2, 4, 5, 6),
+        images(lambda p, x: F.local_response_norm(x, 3, 0.6, k=2.0)),
+    ),
     "embedding": apart(AddedTo(Embedding(6, 4)), (2, 3, 4), lambda p, x: x + F.embedding(torch.tensor(TOKENS), p["W"])),
     "sinusoidal positions": apart(SinusoidalPositions(5), (2, 3, 5), None),
     "learned positions": apart(LearnedPositions(7, 4), (2, 3, 4), lambda p, x: x + p["W"][:3]),

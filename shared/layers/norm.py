@@ -1,4 +1,4 @@
-"""Normalisation to zero mean and unit variance: over the batch, over groups of channels, over the features."""
+"""Normalisation: to zero mean and unit variance over batch, groups of channels or features; by neighbours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -196,6 +196,51 @@ class LayerNorm:
         if x.shape[-1] != self.features:
             raise ValueError(f"LayerNorm: the last axis of x must have {self.features} entries, got x {x.shape}")
         return affine(p, *standardise(x, (-1,), self.epsilon))
+
+
+@dataclass(frozen=True)
+class LocalResponseNorm:
+    r"""y_c = x_c s_c^-beta, s_c = k + alpha/size sum over |i - c| <= size/2 of x_i^2; x and y (..., C), size odd.
+
+    A channel is damped by its neighbours; those beyond the first and the last count as 0. Krizhevsky et al. 2012,
+    section 3.3, with alpha/size for their alpha. s depends on x_i for all i near c, and near is symmetric, so
+        dx_i = dy_i s_i^-beta - 2 alpha beta / size x_i sum over |c - i| <= size/2 of dy_c x_c s_c^(-beta-1).
+    Both sums over neighbours are products with the band matrix B_ic = [|i - c| <= size/2].
+    """
+
+    size: int = 9
+    alpha: float = 1e-3
+    beta: float = 0.75
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.size % 2 == 0:
+            raise ValueError(f"LocalResponseNorm: size must be odd and at least 1, got {self.size}")
+        for name, value in (("alpha", self.alpha), ("beta", self.beta), ("k", self.k)):
+            if not 0 < value < inf:
+                raise ValueError(f"LocalResponseNorm: {name} must be positive and finite, got {value}")
+
+    def init(self, rng: np.random.Generator) -> Tree:
+        return {}
+
+    def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
+        channel = np.arange(x.shape[-1])
+        band = (abs(channel[:, None] - channel) <= self.size // 2).astype(x.dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        s = (rows * rows) @ band
+        s *= self.alpha / self.size
+        s += self.k
+        damping = s**-self.beta
+
+        def pullback(dy: Array) -> tuple[Array, Tree]:
+            dx = dy.reshape(rows.shape) * damping
+            neighbours = (dx * rows / s) @ band
+            neighbours *= rows
+            neighbours *= 2 * self.alpha * self.beta / self.size
+            dx -= neighbours
+            return dx.reshape(x.shape), {}
+
+        return (rows * damping).reshape(x.shape), pullback
 
 
 def standardise(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Callable[[Array], Array]]:

@@ -1,0 +1,1 @@
+"""Understanding Deep Learning Requires Rethinking Generalization (Zhang, Bengio, Hardt, Recht and Vinyals 2017)."""
