@@ -1,5 +1,6 @@
 """The metrics against closed forms, scipy and brute force, and the classifier that they are taken on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,13 @@ from shared.tree import Array, Tree
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a worker: layers this small gain nothing from a second one."""
+    with threads.use(1):
+        yield
 
 
 def sample(rng: np.random.Generator, mean: Array, root: Array, n: int = 200) -> Array:
@@ -194,8 +202,7 @@ def test_training_classifies_digits_and_gives_the_floor(tmp_path: Path, rng: np.
     (job,) = features.jobs(SimpleNamespace(seeds=[0], data="digits", feature_steps=400))
     setting = Setting(folder=tmp_path, label="test", named_by=("kind", "seed"), code="")
     run = Run(job, setting)
-    with threads.use(1):
-        features.train(job, run)
+    features.train(job, run)
     (row,) = run.rows
     assert row["test_accuracy"] > 0.9
     assert row["samples"] == 297
