@@ -38,6 +38,7 @@ from shared.layers.embedding import Embedding, LearnedPositions, SinusoidalPosit
 from shared.layers.linear import Linear
 from shared.layers.norm import BatchNorm, GroupNorm, LayerNorm, LocalResponseNorm
 from shared.layers.pool import AveragePool, GlobalAveragePool, MaxPool, Upsample
+from shared.layers.recurrent import Recurrent
 from shared.layers.reshape import Reshape
 from shared.tree import Array, Tree
 
@@ -162,6 +163,25 @@ class Causal:
         return self.layer(p, x, mode, kept=CAUSAL)
 
 
+def sinusoids(p: dict, x: Tensor) -> Tensor:
+    """Equation by equation; of an odd number of features the last is a sine."""
+    length, features = x.shape[-2:]
+    angle = torch.arange(length).double()[:, None] / 10_000 ** (torch.arange(0, features, 2).double() / features)
+    return x + torch.stack([angle.sin(), angle.cos()], -1).flatten(-2)[:, :features]
+
+
+def recurrent(p: dict, x: Tensor) -> Tensor:
+    """torch's own, whose second bias is zero here."""
+    twin = torch.nn.RNN(x.shape[-1], p["b"].shape[0], batch_first=True, dtype=x.dtype)
+    own = {
+        "weight_ih_l0": p["W"].T,
+        "weight_hh_l0": p["U"].T,
+        "bias_ih_l0": p["b"],
+        "bias_hh_l0": torch.zeros_like(p["b"]),
+    }
+    return torch.func.functional_call(twin, own, x)[0]
+
+
 def attention(p: dict, x: Tensor, memory: Tensor, kept: Array | None = None, temperature: float = 1.0) -> Tensor:
     """Two heads, by torch's function, where a lower temperature is a larger query."""
     W, b, d = p["QKV"]["W"], p["QKV"].get("b"), x.shape[-1]
@@ -230,7 +250,7 @@ CASES = {
         images(lambda p, x: F.local_response_norm(x, 3, 0.6, k=2.0)),
     ),
     "embedding": apart(AddedTo(Embedding(6, 4)), (2, 3, 4), lambda p, x: x + F.embedding(torch.tensor(TOKENS), p["W"])),
-    "sinusoidal positions": apart(SinusoidalPositions(5), (2, 3, 5), None),
+    "sinusoidal positions": apart(SinusoidalPositions(5), (2, 3, 5), sinusoids),
     "learned positions": apart(LearnedPositions(7, 4), (2, 3, 4), lambda p, x: x + p["W"][:3]),
     "self-attention": apart(MultiHeadAttention(6, 2), (2, 5, 6), lambda p, x: attention(p, x, x)),
     "self-attention, biases, T = 0.3": apart(
@@ -242,6 +262,8 @@ CASES = {
     "cross-attention": apart(
         Cross(MultiHeadAttention(6, 2, bias=True)), (2, 5, 6), lambda p, x: attention(p, x[:, :2], x[:, 2:], KEPT)
     ),
+    "recurrent": apart(Recurrent(4, 6), (3, 5, 4), recurrent),
+    "recurrent, no batch": apart(Recurrent(4, 6), (5, 4), recurrent),
     "sequential": Case(
         Sequential((Linear(5, 3), Tanh(), Linear(3, 2))),
         (2, 3, 5),

@@ -404,7 +404,7 @@ def test_training_in_float32_learns_to_copy() -> None:
     ("setting", "message"),
     [
         ({"positions": "rotary"}, r"^Transformer: positions must be one of sinusoidal, learned, none, got rotary$"),
-        ({"norm": "both"}, r"^Transformer: norm must be one of post, pre, got both$"),
+        ({"norm": "both"}, r"^Transformer: norm must be one of post, pre, none, got both$"),
         ({"activation": "tanh"}, r"^Transformer: activation must be one of relu, gelu, got tanh$"),
         ({"layers": 0}, r"^Transformer: layers must be at least 1, got 0$"),
         ({"d_ff": 0}, r"^Transformer: d_ff must be at least 1, got 0$"),

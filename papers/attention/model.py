@@ -30,7 +30,7 @@ from shared.threads import spread
 from shared.tree import Array, Tree
 
 Positions = Literal["sinusoidal", "learned", "none"]
-Norm = Literal["post", "pre"]
+Norm = Literal["post", "pre", "none"]
 Activation = Literal["relu", "gelu"]
 R = TypeVar("R")
 SHARD = 2048  # tokens, padding counted, that go through the model at a time, on one thread
@@ -47,7 +47,7 @@ class AddAndNorm:
 
     x and y (..., d_model), f of any kind with values like x; the parameters are the LayerNorm's. In both x is read
     twice, so its gradients add up. "pre" leaves a path from the last layer to the first on which nothing is normalised,
-    and trains without warm-up (Xiong et al. 2020).
+    and trains without warm-up (Xiong et al. 2020). "none" has no LayerNorm, hence no parameters, to see what it does.
     """
 
     d_model: int
@@ -55,7 +55,7 @@ class AddAndNorm:
     norm: Norm
 
     def init(self, rng: np.random.Generator) -> Tree:
-        return LayerNorm(self.d_model).init(rng)
+        return {} if self.norm == "none" else LayerNorm(self.d_model).init(rng)
 
     def before(self, p: Tree, x: Array) -> tuple[Array, Pullback]:
         """What f reads."""
