@@ -17,7 +17,7 @@ from shared.tree import Array
 
 WINDOW = {"cifar10": 28, "digits": 8}  # pixels: the side of what a network sees
 CLASSES = 10
-CONDITIONS = ("labels", "shuffled pixels", "random pixels", "gaussian")
+CONDITIONS = ("labels", "shuffled-pixels", "random-pixels", "gaussian")
 CHUNK = 1_000  # images whitened at a time
 
 
@@ -80,9 +80,9 @@ def corrupted(name: str, condition: str, p: float, images: int, seed: int) -> tu
     found, size = source(name), WINDOW[name]
     train, test = found.train_images[:images], found.test_images
     x, x_test = centre_crop(train, size), centre_crop(test, size)
-    if condition == "shuffled pixels":
+    if condition == "shuffled-pixels":
         x, x_test = shuffled_pixels(x, (seed, 10)), shuffled_pixels(x_test, (seed, 10))
-    elif condition == "random pixels":
+    elif condition == "random-pixels":
         x, x_test = random_pixels(x, (seed, 11)), random_pixels(x_test, (seed, 12))
     elif condition == "gaussian":
         x, x_test = gaussian_pixels(len(x), x, (seed, 13)), gaussian_pixels(len(x_test), x, (seed, 14))

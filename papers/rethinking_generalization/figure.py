@@ -1,0 +1,84 @@
+"""The figures of Figure 1 and Table 1 as pure functions of recorded rows. Section 5's are in section5_figure.py."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from papers.rethinking_generalization import claims
+from papers.rethinking_generalization.claims import TABLE_1, TITLES
+from shared import plot
+
+COLOURS = {
+    "true-labels": "tab:blue",
+    "random-labels": "tab:red",
+    "shuffled-pixels": "tab:green",
+    "random-pixels": "tab:purple",
+    "gaussian": "tab:orange",
+}
+SPLITS = {"train": "tab:orange", "test": "tab:blue"}
+LIMIT = 90  # percent: the test error that the paper states for p = 1, Figure 1c
+
+
+def headline(rows: pd.DataFrame, data: str) -> Figure:
+    """Figure 1: training loss of the five conditions; time to fit and test error against corruption."""
+    curves = claims.figure_1(rows, "curve")
+    figure, (losses, slowdown, errors) = plot.panels(3)
+    for name, own in claims.conditions(curves).items():
+        plot.band(losses, own, "iteration", "loss", color=COLOURS[name], label=name.replace("-", " "))
+    losses.set(xlabel="iteration", ylabel="training loss (nats)", title="a  learning curves")
+    losses.legend()
+
+    fits = claims.corrupted(claims.times(rows, claims.fit_time))
+    true = fits[fits["p"] == 0].set_index("seed")["time"]
+    relative = fits.assign(relative=fits["time"] / fits["seed"].map(true))
+    fitted = relative[np.isfinite(relative["relative"])]
+    plot.band(slowdown, fitted, "p", "relative", color="tab:blue", marker="o", ms=3)
+    slowdown.set(xlabel="label corruption p", ylabel="time to fit over that at p = 0", title="b  slowdown of fitting")
+    slowdown.set_ylim(bottom=0)
+
+    plot.band(errors, claims.corrupted(claims.test_errors(rows)), "p", "test_error", color="tab:blue", marker="o", ms=3)
+    errors.axhline(LIMIT, color="tab:red", lw=1, ls=":", label=f"the paper's limit for p = 1: {LIMIT} %")
+    errors.set(xlabel="label corruption p", ylabel="test error (%)", title="c  test error", ylim=(0, 100))
+    errors.legend(loc="lower right")
+
+    one, missing = curves.iloc[0], len(relative) - len(fitted)
+    plot.caption(
+        figure,
+        [
+            f"{TITLES[one['model']]} on {one['images']:,.0f} images of {data}, {one['steps']:,.0f} iterations of "
+            f"{one['batch_size']:.0f} images, the same hyperparameters everywhere. Losses and errors in a and b: of "
+            f"the minibatches since the last evaluation. Fitted: training error at most {claims.FITTED:.0f} %"
+            + (f"; {missing} training(s) never were and are not in b." if missing else ".")
+            + f" Lines: medians, bands: the range over {seeds(curves)} The paper prints no other number of this one.",
+        ],
+    )
+    return figure
+
+
+def table_1(rows: pd.DataFrame, data: str) -> Figure:
+    """Table 1: training and test accuracy of each row, beside the paper's where the data are its own."""
+    own = claims.table_1(rows)
+    groups = [(str(model), str(row), part) for (model, row), part in own.groupby(["model", "row"], sort=False)]
+    with plt.rc_context(plot.STYLE):
+        figure = Figure(figsize=(7, 0.3 * len(groups) + 1.6), layout="constrained")
+        axes = figure.subplots()
+        for place, (model, row, part) in enumerate(groups):
+            for split, colour in SPLITS.items():
+                values = part[f"{split}_accuracy"]
+                axes.plot([values.min(), values.max()], [place, place], color=colour, alpha=0.4, lw=5)
+                axes.plot(values.median(), place, "o", color=colour, ms=5, label=split if place == 0 else None)
+                if "CIFAR-10" in data and (model, row) in TABLE_1:
+                    label = "the paper's, 50,000 images" if (place, split) == (0, "test") else None
+                    axes.plot(TABLE_1[model, row][split == "test"], place, "k|", ms=11, label=label)
+        names = [f"{TITLES[model]}, {row} ({part['images'].iloc[0]:,.0f} images)" for model, row, part in groups]
+        axes.set_yticks(range(len(groups)), names)
+        axes.invert_yaxis()
+        axes.set(xlabel="accuracy (%)", xlim=(0, 103))
+        figure.legend(loc="outside upper center", ncols=3)
+    plot.caption(figure, [f"{data}, {seeds(own)} Dots: medians over seeds, bars: their range."])
+    return figure
+
+
+def seeds(rows: pd.DataFrame) -> str:
+    return f"seeds {', '.join(map(str, sorted(rows['seed'].unique())))}."

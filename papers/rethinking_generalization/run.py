@@ -1,0 +1,76 @@
+"""Reproduce Figure 1 of Understanding Deep Learning Requires Rethinking Generalization.
+
+python papers/rethinking_generalization/run.py [scale=full] [name=value ...]
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import hydra
+import pandas as pd
+from omegaconf import DictConfig
+
+from papers import entry
+from papers.rethinking_generalization import data, figure, training
+from papers.rethinking_generalization.claims import CLAIMS
+from papers.rethinking_generalization.model import MODELS
+from shared import plot
+from shared.datasets import load
+from shared.settings import Settings, choice, number
+
+TITLE = "Understanding Deep Learning Requires Rethinking Generalization"
+NAMED_BY = ("stage", "model", "condition", "p", "weight_decay", "seed")
+
+
+@dataclass
+class RethinkingSettings(Settings):
+    """conf/rethinking_generalization.yaml and conf/rethinking_generalization/<scale>.yaml."""
+
+    data: str = choice(*data.WINDOW, default="digits")
+    mirrors: list[str] = field(default_factory=list)  # base URLs that replace the data set's own
+    seeds: list[int] = number(low=0, high=2**31 - 1, default_factory=list)
+    model: str = choice(*MODELS, default="mlp3x512")  # of Figure 1
+    table: list[str] = choice(*MODELS, default_factory=list)  # the models whose rows of Table 1 are trained
+    corruption: list[float] = number(low=0, high=1, default_factory=list)  # p of Figure 1b and c, besides 0 and 1
+    images: int = number(low=2, high=10**9, default=50_000)  # the first so many of the training set
+    iterations: int = number(low=1, high=10**9, default=39_000)
+    convolutional_images: int = number(low=2, high=10**9, default=50_000)  # the same two for what has convolutions
+    convolutional_iterations: int = number(low=1, high=10**9, default=39_000)
+    evaluate_every: int = number(low=1, high=10**9, default=130)
+    batch_size: int = number(low=2, high=100_000, default=128)
+    learning_rate: float = number(low=0, high=1e9, above=True, default=0.01)
+    inception_learning_rate: float = number(low=0, high=1e9, above=True, default=0.1)
+    decay: float = number(low=0, high=1, above=True, default=0.95)  # of the learning rate, every so many iterations:
+    decay_every: int = number(low=1, high=10**9, default=390)
+    weight_decay: float = number(low=0, high=1e9, default=1e-4)  # where a row of Table 1 has it
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="rethinking_generalization")
+@entry.error_boundary()
+def main(cfg: DictConfig) -> None:
+    config = entry.checked(cfg, RethinkingSettings)
+    source = load(config.data, config.mirrors or None)
+    training.check(config, source)
+    with entry.session("rethinking_generalization", cfg, config, NAMED_BY) as session:
+        rows = session.experiment.run(training.train, training.jobs(config), forecast=config.scale == "full")
+        session.finish(
+            rows,
+            CLAIMS,
+            config.seeds,
+            partial(draw, rows, source.title),
+            title=TITLE,
+            figure="Figure 1",
+            headline_claim=CLAIMS[0].id,
+            data=source.title,
+            data_checksums=source.checksums,
+        )
+
+
+def draw(rows: pd.DataFrame, title: str) -> dict[str, bytes]:
+    """Every figure as a PNG."""
+    figures = {"headline": figure.headline(rows, title), "table_1": figure.table_1(rows, title)}
+    return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}
+
+
+if __name__ == "__main__":
+    entry.start("rethinking_generalization", RethinkingSettings, main)
