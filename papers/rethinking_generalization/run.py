@@ -35,7 +35,8 @@ class RethinkingSettings(Settings):
     images: int = number(low=2, high=10**9, default=50_000)  # the first so many of the training set
     iterations: int = number(low=1, high=10**9, default=39_000)
     convolutional_images: int = number(low=2, high=10**9, default=50_000)  # the same two for what has convolutions
-    convolutional_iterations: int = number(low=1, high=10**9, default=39_000)
+    convolutional_iterations: int = number(low=1, high=10**9, default=19_500)
+    convolutional_random_iterations: int = number(low=1, high=10**9, default=39_000)  # where labels are random
     evaluate_every: int = number(low=1, high=10**9, default=130)
     batch_size: int = number(low=2, high=100_000, default=128)
     learning_rate: float = number(low=0, high=1e9, above=True, default=0.01)

@@ -35,11 +35,19 @@ CHUNK = 500  # images a forward pass in evaluation
 
 
 def jobs(cfg: Any) -> list[Job]:
-    """Figure 1's trainings of every seed, then Table 1's rows that are not among them, convolutional ones last."""
+    """Figure 1's trainings of every seed, then Table 1's rows that are not among them.
+
+    What has convolutions comes last and is trained with the first seed only.
+    """
     found = [job for seed in cfg.seeds for job in figure_1(cfg, seed)]
-    models = sorted(cfg.table, key=lambda model: not model.startswith("mlp"))
-    found += [job for model in models for seed in cfg.seeds for job in table_1(cfg, model, seed)]
+    for model in sorted(cfg.table, key=convolutional):
+        seeds = cfg.seeds[:1] if convolutional(model) else cfg.seeds
+        found += [job for seed in seeds for job in table_1(cfg, model, seed)]
     return [job for i, job in enumerate(found) if job not in found[:i]]
+
+
+def convolutional(model: str) -> bool:
+    return not model.startswith("mlp")
 
 
 def figure_1(cfg: Any, seed: int) -> list[Job]:
@@ -50,9 +58,9 @@ def figure_1(cfg: Any, seed: int) -> list[Job]:
 
 
 def table_1(cfg: Any, model: str, seed: int) -> list[Job]:
-    """A model's rows: without regulariser, with random labels, with weight decay; convolutional ones with crops too."""
-    regularised = {"weight_decay": cfg.weight_decay, "crop": not model.startswith("mlp")}
-    return [job(cfg, model, seed), job(cfg, model, seed, p=1.0), job(cfg, model, seed, **regularised)]
+    """A model's rows: random labels, no regulariser, weight decay; what has convolutions is cropped there as well."""
+    regularised = {"weight_decay": cfg.weight_decay, "crop": convolutional(model)}
+    return [job(cfg, model, seed, p=1.0), job(cfg, model, seed), job(cfg, model, seed, **regularised)]
 
 
 def job(
@@ -64,8 +72,14 @@ def job(
     weight_decay: float = 0.0,
     crop: bool = False,
 ) -> Job:
-    """One training: everything that its numbers depend on. Nothing but the model changes a hyperparameter."""
-    convolutional = not model.startswith("mlp")
+    """One training: everything that its numbers depend on. Conditions share all hyperparameters.
+
+    What has convolutions may be given more steps where labels are random: the paper does not say how many it took.
+    """
+    images, iterations = cfg.images, cfg.iterations
+    if convolutional(model):
+        images = cfg.convolutional_images
+        iterations = cfg.convolutional_random_iterations if p == 1 else cfg.convolutional_iterations
     return {
         "stage": "train",
         "model": model,
@@ -75,8 +89,8 @@ def job(
         "crop": crop,
         "seed": seed,
         "data": cfg.data,
-        "images": cfg.convolutional_images if convolutional else cfg.images,
-        "steps": cfg.convolutional_iterations if convolutional else cfg.iterations,
+        "images": images,
+        "steps": iterations,
         "batch_size": cfg.batch_size,
         "learning_rate": cfg.inception_learning_rate if model.startswith("inception") else cfg.learning_rate,
         "decay": cfg.decay,
@@ -94,7 +108,7 @@ def check(cfg: Any, found: Dataset) -> None:
                 f"{name}={getattr(cfg, name)}: must be between batch_size={cfg.batch_size} and the {n} training images "
                 f"of {cfg.data}"
             )
-    for name in ("iterations", "convolutional_iterations"):
+    for name in ("iterations", "convolutional_iterations", "convolutional_random_iterations"):
         if getattr(cfg, name) % cfg.evaluate_every:
             raise BadRequest(f"evaluate_every={cfg.evaluate_every}: must divide {name}={getattr(cfg, name)}")
     for name, labels in (("training", found.train_labels), ("test", found.test_labels)):
