@@ -1,0 +1,166 @@
+"""The figures as pure functions of recorded rows and arrays."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from papers.attention.claims import PAPER, REFERENCE_BLEU, difference, of, printed
+from papers.attention.training import VARIANTS, as_lines
+from shared import plot
+from shared.tree import Array
+
+SPACE = "\N{OPEN BOX}"  # how a token that is a space is shown
+GOAL = 95  # per cent of dates
+NAMES = {
+    "heads-1": "1 head",
+    "heads-8": "8 heads",
+    "layers-1": "1 layer",
+    "layers-2": "2 layers",
+    "dropout-0": "no dropout",
+    "dropout-0.1": "dropout 0.1",
+    "smoothing-0": "no label smoothing",
+    "learned-positions": "learned positions",
+    "no-positions": "no positions",
+}
+DECODINGS = {  # of the test pairs, at the end: marker and colour
+    ("last", "greedy"): ("o", "tab:orange"),
+    ("last", "beam"): ("s", "tab:orange"),
+    ("averaged", "greedy"): ("o", "tab:red"),
+    ("averaged", "beam"): ("s", "tab:red"),
+}
+KEYS = {"encoder": ("source", "source"), "decoder": ("input", "input"), "cross": ("input", "source")}
+TITLES = {
+    "encoder": "encoder, self-attention",
+    "decoder": "decoder, self-attention",
+    "cross": "decoder, attention to the encoder's output",
+}
+
+
+def headline(rows: pd.DataFrame, data: str) -> Figure:
+    """The score during training and at the end, and the perplexities."""
+    curves, finals = of(rows, "curve"), of(rows, "final")
+    translated = "dates" not in set(curves["data"])
+    what = "BLEU of test_2016_flickr, tokenised, lower-cased" if translated else "dates that are right (%), test"
+    figure, (scores, perplexities) = plot.panels(2)
+    plot.band(scores, curves, "iteration", "test_score", color="tab:blue", lw=2, label="greedy, during training")
+    final_scores(scores, finals, int(curves["steps"].max()))
+    level, text = (REFERENCE_BLEU, f"{REFERENCE_BLEU}: fairseq, the same network") if translated else (GOAL, "95 %")
+    scores.axhline(level, color="black", ls=":", label=text)
+    scores.set_ylabel(what)
+    for split, colour in (("val", "tab:green"), ("test", "tab:blue")):
+        plot.band(perplexities, curves, "iteration", f"{split}_perplexity", color=colour, lw=2, label=split)
+    perplexities.set_yscale("log")
+    perplexities.yaxis.set_major_formatter("{x:g}")
+    perplexities.yaxis.set_minor_formatter("{x:g}")
+    perplexities.set_ylabel("perplexity per token")
+    rate = perplexities.twinx()
+    plot.band(rate, curves, "iteration", "learning_rate", color="0.6", lw=1, ls="--")
+    rate.set_ylabel("learning rate (dashed)")
+    rate.set_ylim(0)
+    rate.grid(visible=False)
+    for panel in (scores, perplexities):
+        panel.set_xlabel("step")
+        panel.legend(fontsize=7)
+    finish(figure, f"{data}, {sizes(curves)}.", curves)
+    return figure
+
+
+def final_scores(panel: Axes, finals: pd.DataFrame, step: int) -> None:
+    """The final decodings to the right of the curve: medians over seeds, bars their range."""
+    for i, (decoding, (marker, colour)) in enumerate(DECODINGS.items(), 1):
+        own = finals[(finals["weights"] == decoding[0]) & (finals["search"] == decoding[1])]["score"]
+        middle = own.median()
+        search = f"beam {finals['beam'].iloc[0]:.0f}" if decoding[1] == "beam" else decoding[1]
+        panel.errorbar(
+            step * (1 + 0.03 * i),
+            middle,
+            [[middle - own.min()], [own.max() - middle]],
+            marker=marker,
+            color=colour,
+            capsize=2,
+            ls="none",
+            label=f"end, {decoding[0]}, {search}: {middle:.1f}",
+        )
+
+
+def variants(rows: pd.DataFrame, data: str) -> Figure:
+    """Table 3: what each change does to perplexity and score, beside the paper's difference."""
+    found = [variant for variant in VARIANTS if len(of(rows, "curve", variant))]
+    places = np.arange(len(found))[::-1]
+    figure, panels = plot.panels(2)
+    unit = "score" if "dates" in set(rows["data"]) else "BLEU"
+    for column, (panel, quantity) in enumerate(zip(panels, ("perplexity", unit), strict=True)):
+        for place, variant in zip(places, found, strict=True):
+            values = difference(variant, column)(rows)
+            panel.plot(values, [place] * len(values), "o", color="tab:blue", clip_on=False, label="here, a seed each")
+            for value in values:
+                panel.annotate(
+                    f"{value:.3g}", (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=7
+                )
+            if variant in PAPER:
+                paper = printed(variant, column)
+                panel.plot(paper, place, "D", mfc="none", color="black", clip_on=False, label="paper, Table 3")
+        panel.axvline(0, color="0.5", lw=1)
+        panel.set_yticks(places, [NAMES[variant] for variant in found])
+        panel.set_ylim(-0.7, len(found) - 0.3)
+        panel.set_xscale("symlog", linthresh=(0.1, 1)[column])
+        panel.set_xlabel(f"{quantity} minus the base model's, validation")
+    handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
+    panels[1].legend(handles.values(), handles.keys(), fontsize=7)
+    own = rows[(rows["stage"] == "train") & (rows["variant"] != "base")]
+    steps = own["steps"].max()
+    finish(
+        figure,
+        f"{data}, {sizes(of(rows, 'curve'))}; every model after {steps:,.0f} steps, last parameters, greedy search. "
+        "The paper's differences are those of newstest2013 against the row that differs in nothing else "
+        "(4 heads, 4 layers).",
+        own,
+        bands=False,
+    )
+    return figure
+
+
+def maps(arrays: Mapping[str, Array], data: str) -> dict[str, Figure]:
+    """Figures 3 to 5: what every head attends to in one sentence, a figure for each kind of attention."""
+    names = {name: [piece.replace(" ", SPACE) for piece in as_lines(arrays[name])] for name in ("source", "input")}
+    return {
+        f"attention_{kind}": one_kind(arrays[kind], names[of_queries], names[of_keys], kind, data)
+        for kind, (of_queries, of_keys) in KEYS.items()
+    }
+
+
+def one_kind(layers: Array, queries: Sequence[str], keys: Sequence[str], kind: str, data: str) -> Figure:
+    """Weights (layers, heads, queries, keys), a row of pictures a layer; in each the rows sum to 1."""
+    rows, columns = layers.shape[:2]
+    size = 0.9 + 0.11 * np.array([len(keys), len(queries)])
+    with matplotlib.rc_context(plot.STYLE | {"axes.grid": False}):
+        figure = Figure(figsize=(columns * size[0], rows * size[1] + 0.9), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for (layer, head), panel in np.ndenumerate(grid):
+        picture = panel.imshow(layers[layer, head], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        panel.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
+        panel.set_xticks(range(len(keys)), keys, rotation=90, fontsize=6)
+        panel.set_yticks(range(len(queries)), queries, fontsize=6)
+    figure.colorbar(picture, ax=grid, label="weight", shrink=0.8)
+    figure.supylabel("asks (query)", fontsize=8)
+    plot.caption(figure, [f"Answers (keys) from left to right; {TITLES[kind]}. {data}, one test pair, first seed."])
+    return figure
+
+
+def sizes(rows: pd.DataFrame) -> str:
+    """The base model in words."""
+    first = rows.iloc[0]
+    return (
+        f"{first['layers']:.0f} + {first['layers']:.0f} layers, d = {first['d_model']:.0f}, ff = {first['d_ff']:.0f}, "
+        f"{first['heads']:.0f} heads, dropout {first['dropout']:g}, {first['tokens']:,.0f} tokens a batch"
+    )
+
+
+def finish(figure: Figure, text: str, rows: pd.DataFrame, bands: bool = True) -> None:
+    seeds = ", ".join(str(int(seed)) for seed in sorted(rows["seed"].unique()))
+    ranges = " Lines: medians over seeds, bands and bars: their range." if bands else ""
+    plot.caption(figure, [f"{text} Seeds: {seeds}.{ranges}"])
