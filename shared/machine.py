@@ -63,3 +63,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "numpy": np.__version__} | {
         name: version(name) for name in ("scikit-learn", "pandas", "matplotlib", "hydra-core", "joblib")
     }
+
+
+def free_memory() -> int:
+    """Bytes that a process can have without swapping: what Linux says is available, elsewhere the physical memory."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024 * int(line.split()[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

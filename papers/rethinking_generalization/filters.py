@@ -15,6 +15,7 @@ REGULARISER = 10 / 255**2  # of a patch's variance, with pixels in [0, 1]
 WHITENING = 0.1  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 0.25  # of the rectifiers
 SAMPLED = 20_000  # patches from which the whitening is computed
+ANSWERS = 8  # features a filter: two signs, four quarters
 SCALARS = 1 << 22  # filter responses held at a time
 
 
@@ -47,19 +48,18 @@ def responses(x: Array, size: int, mean: Array, filters: Array) -> Array:
     Sums over each quarter of an image of max(0, r - 0.25) and of max(0, -r - 0.25), r = (p - mean) filters at patch p.
     """
     n, count = len(x), filters.shape[1]
-    places = (x.shape[1] - size + 1, x.shape[2] - size + 1)
-    half = (places[0] // 2, places[1] // 2)
-    quarters = [
-        (a, b) for a in (slice(0, half[0]), slice(half[0], None)) for b in (slice(0, half[1]), slice(half[1], None))
-    ]
+    height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
+    lower, right = np.arange(height) >= height // 2, np.arange(width) >= width // 2
+    quarter = 2 * lower[:, None] + right
+    belongs = (np.arange(4)[:, None] == quarter.ravel()).astype(x.dtype)  # (4, P Q)
     y = np.empty((n, 2, 4, count), x.dtype)
-    step = max(1, SCALARS // (places[0] * places[1] * max(count, len(mean))))
+    step = max(1, SCALARS // (height * width * max(count, len(mean))))
     for start in range(0, n, step):
-        r = (patches(x[start : start + step], size) - mean) @ filters
+        piece = slice(start, start + step)
+        r = ((patches(x[piece], size) - mean) @ filters).reshape(-1, height * width, count)
         for sign in (0, 1):
-            positive = np.maximum(r - THRESHOLD, 0) if sign == 0 else np.maximum(-r - THRESHOLD, 0)
-            for quarter, (a, b) in enumerate(quarters):
-                y[start : start + step, sign, quarter] = positive[:, a, b].sum((1, 2))
+            y[piece, sign] = belongs @ np.maximum(r - THRESHOLD, 0)
+            np.negative(r, out=r)
     return y.reshape(n, -1)
 
 

@@ -67,6 +67,15 @@ def mirror(K: Array) -> None:
         square[...] = np.tril(square) + np.tril(square, -1).T
 
 
+def restore(K: Array) -> None:
+    """K from its strict upper triangle, in place: the lower one again after a factor, and ones on the diagonal."""
+    for rows in blocks(len(K)):
+        K[rows, : rows.start] = K[: rows.start, rows].T
+        square = K[rows, rows]
+        upper = np.triu(square, 1)
+        square[...] = upper + upper.T + np.eye(len(square), dtype=K.dtype)
+
+
 def mean_squared_distance(G: Array) -> float:
     r"""The mean of |x_i - x_j|^2 over all pairs, from products G (n, n): 2 (tr G / n - 1^T G 1 / n^2)."""
     n = len(G)
