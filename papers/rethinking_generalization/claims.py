@@ -147,7 +147,9 @@ def slowdown(time: Callable[[Rows], float], names: Sequence[str], over: str) -> 
             if any(len(found.get(name, ())) != 1 for name in (*names, over)):
                 return None
             largest, base = max(found[name][0] for name in names), found[over][0]
-            return float(largest / base) if np.isfinite(base) else inf
+            if np.isinf(base):
+                return inf if np.isinf(largest) else 0.0
+            return float(largest / base)
 
         return per_seed(times(rows, time), ratio)
 
