@@ -69,7 +69,7 @@ def precision_recall(real: Array, fake: Array, k: int = 3) -> tuple[float, float
     inside, covered = 0, np.zeros(len(real), bool)
     for start in range(0, len(fake), BLOCK):
         d = squared_distances(fake[start : start + BLOCK], real)
-        inside += np.count_nonzero((d <= real_radius).any(1))
+        inside += int((d <= real_radius).any(1).sum())
         covered |= (d <= fake_radius[start : start + BLOCK, None]).any(0)
     return inside / len(fake), float(covered.mean())
 
