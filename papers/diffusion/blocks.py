@@ -129,12 +129,6 @@ class ResBlock:
 
         return y, pullback
 
-    def macs(self, side: int) -> int:
-        """Multiplications of a forward pass on one image of that side."""
-        out = {"": side, "down": side // 2, "up": 2 * side}[self.resample] ** 2
-        skip = self.c_in * self.c_out if self.c_in != self.c_out else 0
-        return out * (9 * self.c_out * (self.c_in + self.c_out) + skip)
-
 
 @dataclass(frozen=True)
 class SelfAttention:
@@ -171,10 +165,6 @@ class SelfAttention:
 
         return x + a.reshape(x.shape), pullback
 
-    def macs(self, side: int) -> int:
-        places = side * side
-        return places * self.channels * (4 * self.channels + 2 * places)
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -199,9 +189,6 @@ class Stage:
             return dx, de, {"block": dblock, "attention": dattention}
 
         return z, pullback
-
-    def macs(self, side: int) -> int:
-        return self.block.macs(side) + (self.attention.macs(side) if self.attention else 0)
 
 
 def with_key(key: str, dx: Array, de: Array, dp: Tree) -> tuple[Array, Array, Tree]:

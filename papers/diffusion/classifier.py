@@ -121,9 +121,6 @@ class Classifier:
 
         return gradient
 
-    def macs(self) -> int:
-        return self.encoder.macs()
-
 
 def plan_of(plan: Plan, channels: int) -> Plan:
     """The classifier's sizes: the U-Net's with other channels, told the time by AdaGN."""

@@ -10,6 +10,7 @@ from shared.tree import Array
 
 CLASSES = 10
 SIDE = {"digits": 8, "mnist": 28}
+WIDTH = {"digits": 2 / 16, "mnist": 2 / 255}  # between two grey values
 
 
 class Data(NamedTuple):

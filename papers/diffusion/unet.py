@@ -110,10 +110,6 @@ class Encoder:
 
         return outputs, backward
 
-    def macs(self) -> int:
-        first = 9 * self.plan.patch**2 * self.plan.channels * self.plan.sides[0] ** 2
-        return first + sum(stage.macs(side) for stage, side in self.stages)
-
 
 @dataclass(frozen=True)
 class UNet:
@@ -210,13 +206,6 @@ class UNet:
             return dx, {name: dp[name] for name in p}
 
         return from_patches(output, patch), backward
-
-    def macs(self) -> int:
-        """Multiplications of a forward pass on one image, but for those of the embeddings."""
-        plan = self.plan
-        out = 9 * plan.widths[0] * 2 * plan.patch**2 * plan.sides[0] ** 2
-        stages = [(stage, plan.sides[-1]) for stage in self.middle] + [(stage, side) for stage, _, side in self.decoder]
-        return self.encoder.macs() + out + sum(stage.macs(side) for stage, side in stages)
 
 
 def to_patches(x: Array, patch: int) -> Array:

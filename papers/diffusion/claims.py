@@ -1,0 +1,356 @@
+"""The paper's claims as functions of recorded rows: a point of a figure each, or an evaluation in training."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from shared.claims import Claim
+
+Rows = pd.DataFrame
+
+# Table 4, ImageNet 256: (model, scale) -> FID, precision, recall. Scale 0 is the paper's "no guidance".
+TABLE4 = {
+    ("unconditional", 0.0): (26.21, 0.61, 0.63),
+    ("unconditional", 1.0): (33.03, 0.56, 0.65),
+    ("unconditional", 10.0): (12.00, 0.76, 0.44),
+    ("conditional", 0.0): (10.94, 0.69, 0.63),
+    ("conditional", 1.0): (4.59, 0.82, 0.52),
+    ("conditional", 10.0): (9.11, 0.88, 0.32),
+}
+# Table 5: FID without guidance, with it, and of BigGAN-deep, by resolution.
+TABLE5 = {128: (5.91, 2.97, 6.02), 256: (10.94, 4.59, 6.95), 512: (23.24, 7.72, 8.43)}
+TABLE3 = {"AdaGN": 13.06, "addition and GroupNorm": 15.08}
+NO_IMAGENET = "ImageNet, hundreds of V100-days and Inception features are not to be had here"
+
+
+def samples(rows: Rows) -> Rows:
+    """The points that the diffusion models give."""
+    return rows[rows["kind"] == "sample"] if "kind" in rows else rows[:0]
+
+
+def sweep(rows: Rows, model: str = "conditional") -> Rows:
+    """Figure 4's points of a model, by scale: those of the sampler and steps with which both models were swept."""
+    own = samples(rows)
+    swept = own[own["model"] == "unconditional"]
+    if swept.empty:
+        return swept
+    first = swept.iloc[0]
+    same = (own["sampler"] == first["sampler"]) & (own["sampling_steps"] == first["sampling_steps"])
+    return own[same & (own["model"] == model) & (own["with_sigma"] == True)].sort_values("scale")  # noqa: E712
+
+
+def truncated(rows: Rows) -> Rows:
+    """The points that the GAN gives."""
+    return rows[rows["kind"] == "truncation"].sort_values("truncation") if "kind" in rows else rows[:0]
+
+
+def per_seed(select: Callable[[Rows], Rows], value: Callable[[Rows], float | None]) -> Callable[[Rows], list[float]]:
+    """The value of each sampling seed's part of the selected rows; a seed for which it is None does not count."""
+
+    def measure(rows: Rows) -> list[float]:
+        values = (value(group) for _, group in select(rows).groupby("seed"))
+        return [v for v in values if v is not None]
+
+    return measure
+
+
+def rank_correlation(column: str) -> Callable[[Rows], float | None]:
+    """Spearman's, of a column with the scale: equal values share their mean rank."""
+
+    def value(own: Rows) -> float | None:
+        if len(own) < 3:
+            return None
+        if own[column].nunique() == 1:
+            return 0.0
+        return float(np.corrcoef(own["scale"].rank(), own[column].rank())[0, 1])
+
+    return value
+
+
+def at(own: Rows, scale: float, column: str) -> float | None:
+    """The column at a scale, None where that was not sampled."""
+    found = own.loc[own["scale"] == scale, column]
+    return float(found.iloc[0]) if len(found) else None
+
+
+def interior_minimum(own: Rows) -> float | None:
+    """The lower Frechet distance of the two ends of the sweep over the lowest between them."""
+    distance = own["frechet"].to_numpy()
+    return float(min(distance[0], distance[-1]) / distance[1:-1].min()) if len(distance) > 2 else None
+
+
+def compared(
+    column: str, first: tuple[str, float], second: tuple[str, float], how: Callable[[float, float], float]
+) -> Callable[[Rows], list[float]]:
+    """how(column at the first (model, scale), at the second) of each seed that has both."""
+
+    def value(own: Rows) -> float | None:
+        one, other = (at(own[own["model"] == model], scale, column) for model, scale in (first, second))
+        return None if one is None or other is None else how(one, other)
+
+    return per_seed(both, value)
+
+
+def both(rows: Rows) -> Rows:
+    return pd.concat([sweep(rows, "conditional"), sweep(rows, "unconditional")])
+
+
+def difference(a: float, b: float) -> float:
+    return a - b
+
+
+def ratio(a: float, b: float) -> float:
+    return a / b
+
+
+def guided_unconditional(own: Rows) -> float | None:
+    """The lowest Frechet distance of the guided unconditional model over that of the conditional one without."""
+    guided = own[(own["model"] == "unconditional") & (own["scale"] > 0)]["frechet"]
+    unguided = at(own[own["model"] == "conditional"], 0.0, "frechet")
+    return None if guided.empty or unguided is None else float(guided.min() / unguided)
+
+
+def ablated(rows: Rows) -> Rows:
+    """Ancestral samples with the fewest steps, guided, with and without Sigma in the shift."""
+    own = samples(rows)
+    own = own[(own["sampler"] == "ancestral") & (own["model"] == "conditional")] if len(own) else own
+    few = own[own["sampling_steps"] == own["sampling_steps"].min()]
+    without = few[few["with_sigma"] == False]  # noqa: E712
+    return few[few["scale"].isin(without["scale"])]
+
+
+def without_sigma(own: Rows) -> float | None:
+    """The Frechet distance without Sigma over that with it, the smaller of the scales."""
+    table = own.pivot_table(index="scale", columns="with_sigma", values="frechet")
+    return float((table[False] / table[True]).min()) if {True, False} <= set(table) else None
+
+
+def unguided(rows: Rows) -> Rows:
+    """The conditional model without guidance: both samplers, few and many steps."""
+    own = samples(rows)
+    return own[(own["model"] == "conditional") & (own["scale"] == 0)] if len(own) else own
+
+
+def gaps(own: Rows) -> tuple[float, float] | None:
+    """Frechet distance of ancestral over that of DDIM samples, at the fewest and at the most steps."""
+    table = own.pivot_table(index="sampling_steps", columns="sampler", values="frechet").dropna()
+    if len(table) < 2 or not {"ancestral", "ddim"} <= set(table):
+        return None
+    found = np.asarray(table["ancestral"] / table["ddim"])
+    return float(found[0]), float(found[-1])
+
+
+def few_steps(own: Rows) -> float | None:
+    found = gaps(own)
+    return found and found[0]
+
+
+def gap_shrinks(own: Rows) -> float | None:
+    """How much farther from 1, in logarithms, the ratio of the two samplers' distances is at few steps than at many."""
+    found = gaps(own)
+    return found and float(abs(np.log(found[0])) - abs(np.log(found[1])))
+
+
+def against_addition(rows: Rows) -> list[float]:
+    """Test loss with AdaGN over that with additive embedding, after equally many steps of training, the last shared."""
+    curves = rows[(rows["kind"] == "model") & (rows["part"] == "curve")] if "part" in rows else rows[:0]
+    if curves.empty:
+        return []
+    table = curves.pivot_table(index=["seed", "step"], columns="model", values="test_loss")
+    table = table.reindex(columns=["conditional", "additive"]).dropna().groupby("seed").tail(1)
+    return list(table["conditional"] / table["additive"])
+
+
+def against_gan(better: Callable[[Rows, Rows], float]) -> Callable[[Rows], list[float]]:
+    """better(the conditional model's point of lowest Frechet distance, the GAN's), of each seed."""
+
+    def measure(rows: Rows) -> list[float]:
+        found = []
+        gan = truncated(rows)
+        for seed, own in sweep(rows).groupby("seed"):
+            theirs = gan[gan["seed"] == seed]
+            if len(theirs):
+                found.append(better(own.nsmallest(1, "frechet"), theirs.nsmallest(1, "frechet")))
+        return found
+
+    return measure
+
+
+def budgets(rows: Rows) -> list[float]:
+    """Multiply-adds that trained the GAN over those that trained the conditional model."""
+    costs = rows[rows["part"] == "cost"] if "part" in rows else rows[:0]
+    gan = costs[costs["kind"] == "gan"]["multiply_adds"]
+    model = costs[(costs["kind"] == "model") & (costs["model"] == "conditional")]["multiply_adds"]
+    return [float(gan.iloc[0] / model.iloc[0])] if len(gan) and len(model) else []
+
+
+def not_here(rows: Rows) -> list[float]:
+    return []
+
+
+def printed(claim: str, source: str, what: str, value: float) -> Claim:
+    """A number of the paper that no run here can meet."""
+    statement = f"{what}: {NO_IMAGENET}"
+    return Claim(claim, source, statement, not_here, lambda v: abs(v - value) <= 0.05 * value, "within 5 %", value)
+
+
+CLAIMS = [
+    Claim(
+        "diffusion-fig4-interior",
+        "Figure 4",
+        "The conditional model's Frechet distance is lowest at an interior scale (lower end over lowest interior)",
+        per_seed(sweep, interior_minimum),
+        lambda v: v > 1,
+        "> 1",
+    ),
+    Claim(
+        "diffusion-fig4-precision",
+        "Figure 4",
+        "Precision rises with the gradient scale (rank correlation, conditional)",
+        per_seed(sweep, rank_correlation("precision")),
+        lambda v: v >= 0.9,
+        ">= 0.9; same direction above 0",
+        same_direction=lambda v: v > 0,
+    ),
+    Claim(
+        "diffusion-fig4-recall",
+        "Figure 4",
+        "Recall falls with the gradient scale (rank correlation, conditional)",
+        per_seed(sweep, rank_correlation("recall")),
+        lambda v: v <= -0.9,
+        "<= -0.9; same direction below 0",
+        same_direction=lambda v: v < 0,
+    ),
+    Claim(
+        "diffusion-fig4-inception-score",
+        "Figure 4",
+        "The inception score's analogue rises with the gradient scale (rank correlation, conditional)",
+        per_seed(sweep, rank_correlation("inception_score")),
+        lambda v: v >= 0.9,
+        ">= 0.9; same direction above 0",
+        same_direction=lambda v: v > 0,
+    ),
+    Claim(
+        "diffusion-accuracy",
+        "Section 4.3, our measure",
+        "An independent classifier finds the wanted class more often at s = 10 than at 0 (share, conditional)",
+        compared("accuracy", ("conditional", 10.0), ("conditional", 0.0), difference),
+        lambda v: v > 0,
+        "> 0",
+    ),
+    Claim(
+        "diffusion-table4-conditional",
+        "Table 4, 10.94 to 4.59",
+        "Guidance at s = 1 lowers the conditional model's Frechet distance (ratio to none)",
+        compared("frechet", ("conditional", 1.0), ("conditional", 0.0), ratio),
+        lambda v: v < 1,
+        "< 1",
+    ),
+    Claim(
+        "diffusion-figure3-not-enough",
+        "Figure 3, section 4.3",
+        "s = 1 is not enough for the unconditional model: its class accuracy minus the conditional's without guidance",
+        compared("accuracy", ("unconditional", 1.0), ("conditional", 0.0), difference),
+        lambda v: v < 0,
+        "< 0",
+    ),
+    Claim(
+        "diffusion-figure3-enough",
+        "Figure 3, section 4.3",
+        "s = 10 is: its class accuracy minus the conditional model's without guidance",
+        compared("accuracy", ("unconditional", 10.0), ("conditional", 0.0), difference),
+        lambda v: v >= 0,
+        ">= 0; same direction above -0.1",
+        same_direction=lambda v: v > -0.1,
+    ),
+    Claim(
+        "diffusion-table4-unconditional",
+        "Table 4, 26.21 to 12.00",
+        "s = 10 lowers the unconditional model's Frechet distance (ratio to none)",
+        compared("frechet", ("unconditional", 10.0), ("unconditional", 0.0), ratio),
+        lambda v: v < 1,
+        "< 1",
+    ),
+    Claim(
+        "diffusion-table4-training-on-labels",
+        "Table 4, 12.00 against 10.94",
+        "Conditional without guidance beats unconditional with the best (Frechet distance, guided over conditional)",
+        per_seed(both, guided_unconditional),
+        lambda v: v > 1,
+        "> 1; same direction from 0.9",
+        same_direction=lambda v: v >= 0.9,
+    ),
+    Claim(
+        "diffusion-sigma",
+        "Algorithm 1",
+        "Leaving Sigma out of the mean's shift breaks guidance (Frechet distance without over with, smallest ratio)",
+        per_seed(ablated, without_sigma),
+        lambda v: v >= 2,
+        ">= 2; same direction above 1",
+        same_direction=lambda v: v > 1,
+    ),
+    Claim(
+        "diffusion-ddim-few",
+        "Section 4.3, DDIM Table 1",
+        "With few steps DDIM beats ancestral sampling (Frechet distance, ancestral over DDIM, no guidance)",
+        per_seed(unguided, few_steps),
+        lambda v: v > 1,
+        "> 1",
+    ),
+    Claim(
+        "diffusion-ddim-gap",
+        "DDIM Table 1",
+        "The samplers are nearer to each other with many steps (fall of |log ratio| of their Frechet distances)",
+        per_seed(unguided, gap_shrinks),
+        lambda v: v > 0,
+        "> 0",
+    ),
+    Claim(
+        "diffusion-table3",
+        "Table 3",
+        "AdaGN is no worse than adding the embedding (test loss of the noise, ratio after equal training)",
+        against_addition,
+        lambda v: v <= 1.01,
+        "<= 1.01",
+    ),
+    Claim(
+        "diffusion-gan-frechet",
+        "Title, Table 5",
+        "The diffusion model's best Frechet distance is below the GAN's (GAN over diffusion)",
+        against_gan(lambda ours, gan: float(gan["frechet"].iloc[0] / ours["frechet"].iloc[0])),
+        lambda v: v > 1,
+        "> 1",
+    ),
+    Claim(
+        "diffusion-gan-recall",
+        "Figure 5, Table 5",
+        "... with a higher recall (difference at those two points)",
+        against_gan(lambda ours, gan: float(ours["recall"].iloc[0] - gan["recall"].iloc[0])),
+        lambda v: v > 0,
+        "> 0",
+    ),
+    Claim(
+        "diffusion-gan-budget",
+        "Our condition",
+        "The GAN was trained with no smaller budget (multiply-adds, GAN over conditional diffusion model)",
+        budgets,
+        lambda v: v >= 1,
+        ">= 1",
+    ),
+    *(
+        printed(f"diffusion-table4-{model}-{scale:g}", "Table 4", f"FID, {model}, scale {scale:g}, ImageNet 256", fid)
+        for (model, scale), (fid, _, _) in TABLE4.items()
+    ),
+    *(
+        printed(f"diffusion-table5-{side}-{name}", "Table 5", f"FID of {name}, ImageNet {side}", fid)
+        for side, fids in TABLE5.items()
+        for name, fid in zip(("ADM", "ADM-G", "BigGAN-deep"), fids, strict=True)
+    ),
+    *(
+        printed(
+            f"diffusion-table3-{name.split()[0]}", "Table 3", f"FID with {name}, 700K iterations, ImageNet 128", fid
+        )
+        for name, fid in TABLE3.items()
+    ),
+]
