@@ -200,7 +200,10 @@ def finish(model: Transformer, parameters: dict[str, Tree], job: Job, task: Task
 
 
 def pictured(model: Transformer, p: Tree, task: Task) -> dict[str, np.ndarray]:
-    """What every head attends to in the first test pair of upper quartile length, translated greedily; its tokens' names."""
+    """What every head attends to in one test pair, translated greedily, and its tokens' names.
+
+    The first one with a source longer than three quarters of the others'.
+    """
     lengths = [len(source) for source in task.encode(task.test.sources)]
     source = task.encode([task.test.sources[lengths.index(sorted(lengths)[3 * len(lengths) // 4])]])
     translation = translate(model, p, source, GREEDY)
