@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from papers.rethinking_generalization import claims
-from papers.rethinking_generalization.claims import TABLE_1, TITLES
+from papers.rethinking_generalization.table_1 import PRINTED, TITLES, readings
 from shared import plot
 
 COLOURS = {
@@ -61,7 +61,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
 
 def table_1(rows: pd.DataFrame, data: str) -> Figure:
     """Table 1: training and test accuracy of each row, beside the paper's where the data are its own."""
-    own = claims.table_1(rows).sort_values("model", kind="stable", key=lambda model: model.map([*TITLES].index))
+    own = readings(rows).sort_values("model", kind="stable", key=lambda model: model.map([*TITLES].index))
     groups = [(str(model), str(row), part) for (model, row), part in own.groupby(["model", "row"], sort=False)]
     with plt.rc_context(plot.STYLE):
         figure = Figure(figsize=(7, 0.3 * len(groups) + 1.6), layout="constrained")
@@ -71,9 +71,9 @@ def table_1(rows: pd.DataFrame, data: str) -> Figure:
                 values = part[f"{split}_accuracy"]
                 axes.plot([values.min(), values.max()], [place, place], color=colour, alpha=0.4, lw=5)
                 axes.plot(values.median(), place, "o", color=colour, ms=5, label=split if place == 0 else None)
-                if "CIFAR-10" in data and (model, row) in TABLE_1:
+                if "CIFAR-10" in data and (model, row) in PRINTED:
                     label = "the paper's, 50,000 images" if (place, split) == (0, "test") else None
-                    axes.plot(TABLE_1[model, row][split == "test"], place, "k|", ms=11, label=label)
+                    axes.plot(PRINTED[model, row][split == "test"], place, "k|", ms=11, label=label)
         names = [f"{TITLES[model]}, {row} ({part['images'].iloc[0]:,.0f} images)" for model, row, part in groups]
         axes.set_yticks(range(len(groups)), names)
         axes.invert_yaxis()

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from papers import entry
-from papers.rethinking_generalization import data, figure, training
+from papers.rethinking_generalization import data, figure, table_1, training
 from papers.rethinking_generalization.claims import CLAIMS
 from papers.rethinking_generalization.model import MODELS
 from shared import plot
@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
         rows = session.experiment.run(training.train, training.jobs(config), forecast=config.scale == "full")
         session.finish(
             rows,
-            CLAIMS,
+            [*CLAIMS, *table_1.CLAIMS],
             config.seeds,
             partial(draw, rows, source.title),
             title=TITLE,
