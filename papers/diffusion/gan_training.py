@@ -39,18 +39,22 @@ def jobs(cfg: Any) -> list[Job]:
 
 @dataclass(frozen=True)
 class Learner:
-    """The two networks, the optimizer that each has for itself, and the average of the generator."""
+    """The two networks, the optimizer that each has for itself, and the decay of the generator's average."""
 
     gan: GAN
     optimizer: Adam
-    average: EMA
+    decay: float
 
     def init(self, p: Tree) -> Tree:
         """The optimizers' states before the first step."""
         return {name: self.optimizer.init(tree.trainable(p[name])) for name in ("generator", "discriminator")}
 
     def step(self, p: Tree, state: Tree, x: Array, y: Array, rng: np.random.Generator) -> tuple[float, float]:
-        """D learns from this batch and as many fakes, then G from the new D on the same fakes; their losses before."""
+        """D learns from this batch and as many fakes, then G from the new D on the same fakes; their losses before.
+
+        The average forgets its start: its decay grows with the step, up to its value, as the diffusion model's does.
+        """
+        step = int(state["generator"]["step"])
         generator, discriminator = tree.trainable(p["generator"]), p["discriminator"]
         z, y_fake = latents(self.gan, len(x), rng)
         fake, pullback = self.gan.generate(p["generator"], z, y_fake, TRAIN)
@@ -58,13 +62,13 @@ class Learner:
         self.optimizer.update(discriminator, grads, state["discriminator"])
         g_loss, grads = generator_gradient(self.gan, discriminator, fake, y_fake, pullback)
         self.optimizer.update(generator, grads, state["generator"])
-        self.average.update(tree.trainable(p["average"]), generator)
+        EMA(min(self.decay, (1 + step) / (10 + step))).update(tree.trainable(p["average"]), generator)
         return d_loss, g_loss
 
 
 def learner(job: Job) -> Learner:
     gan = GAN(data(job["data"]).train.shape[1], job["latent"], job["channels"])
-    return Learner(gan, Adam(job["learning_rate"], beta1=job["beta1"]), EMA(job["ema"]))
+    return Learner(gan, Adam(job["learning_rate"], beta1=job["beta1"]), job["ema"])
 
 
 def fresh(job: Job) -> Tree:
