@@ -8,14 +8,15 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from papers import entry
-from papers.attention import figure, tasks, training
+from papers.attention import attention_study, attention_study_figure, figure, tasks, training
 from papers.attention.claims import CLAIMS, HEADLINE
+from papers.attention.study_claims import CLAIMS as STUDY_CLAIMS
 from shared import plot
-from shared.experiment import Experiment, Job
+from shared.experiment import Experiment, Job, Run
 from shared.settings import Settings, choice, number
 
 TITLE = "Attention Is All You Need"
-NAMED_BY = ("stage", "variant", "data", "seed")
+NAMED_BY = ("stage", "study", "variant", "data", "seed")
 
 
 @dataclass
@@ -59,10 +60,11 @@ def main(cfg: DictConfig) -> None:
         training.check(config, task)
     with entry.session("attention", cfg, config, NAMED_BY) as session:
         jobs = training.jobs(config)
-        rows = session.experiment.run(training.train, jobs, forecast=config.scale == "full")
+        every = [*jobs, *attention_study.jobs(config)]
+        rows = session.experiment.run(measure, every, forecast=config.scale == "full")
         session.finish(
             rows,
-            CLAIMS,
+            [*CLAIMS, *STUDY_CLAIMS],
             sorted({*config.seeds, *config.raw_seeds, *config.variant_seeds}),
             partial(draw, session.experiment, rows, jobs, found[config.data].title),
             title=TITLE,
@@ -73,12 +75,19 @@ def main(cfg: DictConfig) -> None:
         )
 
 
+def measure(job: Job, run: Run) -> None:
+    """One model of the paper, or one job of the study."""
+    (attention_study.run if job["stage"] == "study" else training.train)(job, run)
+
+
 def draw(experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], data: str) -> dict[str, bytes]:
     """Every figure as a PNG, and the translations of every final decoding as text."""
-    trained = rows[rows["stage"] == "train"]
+    trained, studied = (rows[rows["stage"] == stage] for stage in ("train", "study"))
     base = [(job, experiment.arrays(job)) for job in jobs if job["variant"] == "base"]
     figures = {"headline": figure.headline(trained, data), "variants": figure.variants(trained, data)}
     figures |= figure.maps(base[0][1], data)
+    figures["attention_study"] = attention_study_figure.figure(studied)
+    figures["complexity"] = attention_study_figure.complexity(studied)
     files = {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}
     for job, arrays in base:
         for name in training.DECODINGS:
