@@ -19,6 +19,7 @@ from shared import tree
 from shared.experiment import Job, Run
 from shared.layers.activation import normal_cdf
 from shared.layers.attention import MultiHeadAttention, attention
+from shared.layers.base import Layer
 from shared.layers.embedding import LearnedPositions, SinusoidalPositions
 from shared.layers.recurrent import Recurrent
 from shared.optim import Adam
@@ -119,15 +120,14 @@ def scaling(job: Job, rng: np.random.Generator) -> Iterator[Row]:
 def jacobian_norm(A: Array) -> Array:
     r"""Frobenius norm of diag(a) - a a^T for each row a of A (..., K), in float64.
 
-    Its square is sum_k a_k^2 (1 - a_k)^2 + sum_{j != k} a_j^2 a_k^2. With 1 - a_k as the sum of the others, nothing
-    cancels where one weight is nearly 1.
+    Its square is sum_k a_k^2 (1 - a_k)^2 + sum_{j != k} a_j^2 a_k^2. Taken apart into the largest weight m and the
+    others, of sum r = 1 - m, nothing cancels where m is nearly 1.
     """
-    A = A.astype(float)
-    order = np.sort(A, -1)
-    rest = order[..., :-1].sum(-1)  # 1 - the largest
-    others = np.sum(order[..., :-1] ** 2 * (1 - order[..., :-1]) ** 2, -1)
-    square = np.sum(A * A, -1)
-    return np.sqrt(order[..., -1] ** 2 * rest**2 + others + np.maximum(square**2 - np.sum(A**4, -1), 0))
+    order = np.sort(A.astype(float), -1)
+    m, others = order[..., -1], order[..., :-1]
+    r, squares = others.sum(-1), np.sum(others**2, -1)
+    diagonal = (m * r) ** 2 + np.sum((others * (1 - others)) ** 2, -1)
+    return np.sqrt(diagonal + 2 * m**2 * squares + squares**2 - np.sum(others**4, -1))
 
 
 def tie_density() -> float:
@@ -160,7 +160,7 @@ def positions(job: Job, rng: np.random.Generator) -> Iterator[Row]:
 
 def reach(job: Job, rng: np.random.Generator) -> Iterator[Row]:
     """What the last output's gradient leaves at the first input, over what it leaves at the last (root mean square)."""
-    kinds = {
+    kinds: dict[str, Layer] = {
         "self-attention layer": MultiHeadAttention(FEATURES, heads=1),
         "recurrent layer": Recurrent(FEATURES, FEATURES),
     }

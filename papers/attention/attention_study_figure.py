@@ -64,6 +64,7 @@ def figure(rows: Rows) -> Figure:
                 f"Random inputs. Lines: medians over {seeds} seeds, bands: their range; each seed averages {draws:.0f} "
                 f"draws. Black dots: derived. First row: standard normal queries ({QUERIES}) and keys ({KEYS}), "
                 f"d_k = {D_K} on the left. Dot products of positions: d_model = {D_MODEL}.",
+                "Bands of the activations: the feed-forward's part alone, and with attention that reads one token.",
                 f"At the start: d_model = {NARROW['d_model']}, d_ff = {NARROW['d_ff']}, {NARROW['heads']} heads, "
                 f"Glorot uniform. Training: encoder and decoder of {LAYERS} layers, d_model = {SMALL['d_model']}, "
                 f"d_ff = {SMALL['d_ff']}, sentences of {LETTERS_LONG} letters to be reversed, Adam at a constant "
@@ -144,7 +145,7 @@ def activations(axes: Axes, rows: Rows) -> None:
     ):
         axes.fill_between(l, low, high, color=COLOUR[norm], alpha=0.12, linewidth=0)
     axes.set(yscale="log", xlabel="encoder layer", ylabel="$E[x^2]$", title="LayerNorm on and off: the activations")
-    axes.legend(loc="upper left", title="wide bands: derived bounds")
+    axes.legend(loc="upper left", title="wide bands: derived")
 
 
 def training(axes: Axes, rows: Rows) -> None:
