@@ -43,7 +43,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     errors.plot([0, 1], [0, 90], color="0.5", lw=1, ls="--", label="wrong by copying a training label: 90 p %")
     errors.axhline(LIMIT, color="tab:red", lw=1, ls=":", label=f"the paper's limit for p = 1: {LIMIT} %")
     errors.set(xlabel="label corruption p", ylabel="test error (%)", title="c  test error", ylim=(0, 100))
-    errors.legend(loc="lower right")
+    errors.legend(loc="lower right", fontsize=7)
 
     one, missing = curves.iloc[0], len(relative) - len(fitted)
     plot.caption(
