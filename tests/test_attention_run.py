@@ -19,7 +19,7 @@ from papers.attention.tasks import Task
 from shared import plot, tree
 from shared.datasets import multi30k
 from shared.datasets.multi30k import Multi30k, Parallel
-from shared.errors import BadRequest, RunError, Stopped
+from shared.errors import BadRequest, Diverged, RunError, Stopped
 from shared.experiment import Job, Run, Setting
 from shared.tree import Array, Tree
 
@@ -33,7 +33,7 @@ CFG = {
     "positions": "sinusoidal",
     "label_smoothing": 0.1,
     "tokens": 128,
-    "rate": 0.5,
+    "learning_rate": 0.5,
     "warmup": 3,
     "steps": 8,
     "variant_steps": 4,
@@ -169,19 +169,19 @@ def test_a_line_longer_than_the_learned_positions_is_refused() -> None:
 
 
 def test_the_rate_is_equation_3_and_its_peak_is_exact() -> None:
-    rate = training.schedule(base(rate=1.0, d_model=512, warmup=4000))
+    rate = training.schedule(base(learning_rate=1.0, d_model=512, warmup=4000))
     steps = np.arange(1, 20_001)
     np.testing.assert_allclose(
         list(map(rate, steps - 1)), 512**-0.5 * np.minimum(steps**-0.5, steps * 4000**-1.5), rtol=1e-12
     )
     assert max(map(rate, steps - 1)) == rate(3999) == pytest.approx((512 * 4000) ** -0.5, rel=1e-14)
-    assert training.schedule(base(rate=2.0))(5) == 4 * training.schedule(base(rate=0.5))(5)
+    assert training.schedule(base(learning_rate=2.0))(5) == 4 * training.schedule(base(learning_rate=0.5))(5)
 
 
 def test_recorded_rates_are_those_of_the_updates(tmp_path: Path) -> None:
     rows = curve(made(tmp_path, base()))
     expected = [training.schedule(base())(row["iteration"] - 1) for row in rows]
-    assert [row["learning_rate"] for row in rows] == expected
+    assert [row["rate"] for row in rows] == expected
     assert [row["iteration"] for row in rows] == [2, 4, 6, 8]
 
 
@@ -247,6 +247,11 @@ def test_training_on_dates_learns(tmp_path: Path) -> None:
     assert last["train_loss"] < first["train_loss"]
     assert last["val_perplexity"] < first["val_perplexity"] < 20
     assert len(training.as_lines(run.arrays["averaged_greedy"])) == 6
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="Lower learning_rate"):
+        made(tmp_path, base(learning_rate=1e25))
 
 
 def test_only_the_base_model_is_searched_with_a_beam(tmp_path: Path) -> None:
@@ -429,7 +434,7 @@ def test_numbers_of_table_3_are_the_referenced_ones() -> None:
 def made_up_rows(data: str = "multi30k") -> pd.DataFrame:
     """Two seeds of the base model for 20 steps and one of each variant for 10, each a point and 0.1 nat below it."""
     rows: list[dict[str, Any]] = []
-    own = {"stage": "train", "data": data, "rate": 2.0, "warmup": 4, "d_model": 16, "layers": 4, "d_ff": 32}
+    own = {"stage": "train", "data": data, "learning_rate": 2.0, "warmup": 4, "d_model": 16, "layers": 4, "d_ff": 32}
     own |= {"heads": 4, "dropout": 0.3, "tokens": 100, "beam": 5}
     for seed in (0, 1):
         common = own | {"variant": "base", "seed": seed, "steps": 20}
@@ -440,7 +445,7 @@ def made_up_rows(data: str = "multi30k") -> pd.DataFrame:
                 for split in ("val", "test")
                 for what, v in (("score", score), ("perplexity", perplexity))
             }
-            rows.append(common | {"part": "curve", "iteration": iteration, "learning_rate": 0.1} | both)
+            rows.append(common | {"part": "curve", "iteration": iteration, "rate": 0.1} | both)
         for weights, search, score in (
             ("last", "greedy", 39.0),
             ("last", "beam", 39.5),
@@ -450,7 +455,7 @@ def made_up_rows(data: str = "multi30k") -> pd.DataFrame:
             rows.append(common | {"part": "final", "weights": weights, "search": search, "score": score})
             raw = common | {"data": "multi30k-raw", "part": "final", "weights": weights, "search": search}
             if seed == 0 and data != "dates":
-                rows.append(raw | {"score": score - 4})
+                rows += [raw | {"score": score - 4}, raw | {"part": "curve", "iteration": 20, "test_score": 35.0}]
         rows.append(common | {"part": "probe", "leak": 0.0, "peak": 2 * 16**-0.5 * 4**-0.5})
     for i, variant in enumerate(training.VARIANTS, 1):
         common = own | {"variant": variant, "seed": 0, "steps": 10, "part": "curve", "iteration": 10}
@@ -508,6 +513,7 @@ def test_the_headline_shows_the_level_to_reach(data: str, line: float) -> None:
     assert levels == [line]
     texts = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
     assert "end, averaged, beam 5: 41.5" in texts
+    assert ("trained on raw text, cased, detokenised; end: 37.0" in texts) == (data == "multi30k")
     assert plot.png(drawn)
 
 

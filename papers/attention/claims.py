@@ -91,10 +91,10 @@ def probe(column: str) -> Callable[[Rows], list[float]]:
 
 
 def peak_error(rows: Rows) -> list[float]:
-    """The largest rate that a run used, minus rate d_model^-1/2 warmup^-1/2, over this."""
+    """The largest rate that a run used, minus learning_rate d_model^-1/2 warmup^-1/2, over this."""
     own = of(rows, "probe")
     own = own[own["steps"] >= own["warmup"]]
-    exact = own["rate"] * own["d_model"] ** -0.5 * own["warmup"] ** -0.5
+    exact = own["learning_rate"] * own["d_model"] ** -0.5 * own["warmup"] ** -0.5
     return list((own["peak"] - exact) / exact)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers.attention.claims import PAPER, REFERENCE_BLEU, difference, of, printed
+from papers.attention.claims import PAPER, REFERENCE_BLEU, difference, final, of, printed
 from papers.attention.training import VARIANTS, as_lines
 from shared import plot
 from shared.tree import Array
@@ -47,6 +47,10 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     what = "BLEU of test_2016_flickr, tokenised, lower-cased" if translated else "dates that are right (%), test"
     figure, (scores, perplexities) = plot.panels(2)
     plot.band(scores, curves, "iteration", "test_score", color="tab:blue", lw=2, label="greedy, during training")
+    for _, raw in of(rows, "curve", raw=True).groupby("variant"):
+        end = final("averaged", "beam", raw=True)(rows).median()
+        label = f"trained on raw text, cased, detokenised; end: {end:.1f}"
+        plot.band(scores, raw, "iteration", "test_score", color="tab:purple", lw=1, ls="--", label=label)
     final_scores(scores, finals, int(curves["steps"].max()))
     level, text = (REFERENCE_BLEU, f"{REFERENCE_BLEU}: fairseq, the same network") if translated else (GOAL, "95 %")
     scores.axhline(level, color="black", ls=":", label=text)
@@ -58,7 +62,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     perplexities.yaxis.set_minor_formatter("{x:g}")
     perplexities.set_ylabel("perplexity per token")
     rate = perplexities.twinx()
-    plot.band(rate, curves, "iteration", "learning_rate", color="0.6", lw=1, ls="--")
+    plot.band(rate, curves, "iteration", "rate", color="0.6", lw=1, ls="--")
     rate.set_ylabel("learning rate (dashed)")
     rate.set_ylim(0)
     rate.grid(visible=False)

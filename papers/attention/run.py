@@ -40,7 +40,7 @@ class AttentionSettings(Settings):
     positions: str = choice("sinusoidal", "learned", "none", default="sinusoidal")
     label_smoothing: float = number(low=0, high=1, default=0.1)
     tokens: int = number(low=1, high=10_000_000, default=25_000)  # of a batch, on each side, padding counted
-    rate: float = number(low=0, high=1e9, above=True, default=1.0)  # times equation 3
+    learning_rate: float = number(low=0, high=1e9, above=True, default=1.0)  # times equation 3
     warmup: int = number(low=1, high=10**9, default=4000)
     steps: int = number(low=1, high=10**9, default=100_000)
     variant_steps: int = number(low=1, high=10**9, default=100_000)

@@ -1,6 +1,5 @@
 """The jobs of Tables 2 and 3 at our size: which models there are, and how each is trained and evaluated."""
 
-from math import exp
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dropout-0.1": {"dropout": 0.1},
 }
 MODEL = ("layers", "d_model", "d_ff", "heads", "dropout", "positions")
-TRAINING = ("label_smoothing", "tokens", "rate", "warmup", "evaluate_every")
+TRAINING = ("label_smoothing", "tokens", "learning_rate", "warmup", "evaluate_every")
 GREEDY = 1  # beam
 DECODINGS = [f"{weights}_{search}" for weights in ("last", "averaged") for search in ("greedy", "beam")]
 
@@ -110,8 +109,8 @@ def network(job: Job, task: Task) -> Transformer:
 
 
 def schedule(job: Job) -> InverseSquareRoot:
-    """``rate`` times equation 3."""
-    return InverseSquareRoot(job["rate"] * job["d_model"] ** -0.5, job["warmup"])
+    """``learning_rate`` times equation 3."""
+    return InverseSquareRoot(job["learning_rate"] * job["d_model"] ** -0.5, job["warmup"])
 
 
 def train(job: Job, run: Run) -> None:
@@ -136,9 +135,9 @@ def train(job: Job, run: Run) -> None:
             run.record(
                 part="curve",
                 iteration=step + 1,
-                learning_rate=rate(step),
+                rate=rate(step),
                 train_loss=sums[0] / sums[1],
-                **evaluation(model, p, job, task),
+                **evaluation(model, p, task, run),
             )
             sums[:] = 0
     if kept:
@@ -151,14 +150,15 @@ def checkpoint_steps(job: Job) -> list[int]:
     return [job["steps"] - i * job["checkpoint_distance"] for i in reversed(range(job.get("checkpoints", 0)))]
 
 
-def evaluation(model: Transformer, p: Tree, job: Job, task: Task) -> dict[str, float]:
+def evaluation(model: Transformer, p: Tree, task: Task, run: Run) -> dict[str, float]:
     """Perplexity and greedy score on the validation pairs; on the test pairs too for the base model's curve."""
     found: dict[str, float] = {}
-    for split in ("val", "test") if job["variant"] == "base" else ("val",):
+    for split in ("val", "test") if run.job["variant"] == "base" else ("val",):
         pairs = getattr(task, split)
-        hypotheses = task.decode(translate(model, p, task.encode(pairs.sources), GREEDY))
         found[f"{split}_perplexity"] = perplexity(model, p, task.batches(pairs, SHARD))
-        found[f"{split}_score"] = tasks.score(job["data"], hypotheses, pairs.targets)["score"]
+        run.check(found[f"{split}_perplexity"])
+        hypotheses = task.decode(translate(model, p, task.encode(pairs.sources), GREEDY))
+        found[f"{split}_score"] = tasks.score(run.job["data"], hypotheses, pairs.targets)["score"]
     return found
 
 
@@ -170,7 +170,7 @@ def perplexity(model: Transformer, p: Tree, batches: Batches) -> float:
         return [total(model, p, batch) for batch in every[part]]
 
     nats, tokens = np.sum([found for part in spread(of, len(every)) for found in part], axis=0)
-    return exp(nats / tokens)
+    return float(np.exp(nats / tokens))
 
 
 def total(model: Transformer, p: Tree, batch: Batch) -> tuple[float, int]:
