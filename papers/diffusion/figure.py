@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from papers.diffusion.claims import TABLE4, samples, sweep, truncated
+from papers.diffusion.claims import samples, sweep, truncated
+from papers.diffusion.imagenet import TABLE4
 from shared import plot
 from shared.tree import Array
 
@@ -24,6 +25,7 @@ METRICS = {
     "recall": "recall",
 }
 SAMPLER = {"ancestral": "ancestral", "ddim": "DDIM"}
+OF_ROWS = ("headline", "trade_off", "table4", "embedding", "samplers")  # the figures that need no pictures
 GRIDS = (0.0, 1.0, 10.0)  # the scales of the sample grids
 COLUMNS = 8
 STRIP = 9  # moments of the denoising strip
@@ -121,9 +123,7 @@ def table4(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_ylabel(name)
     panels[0].set_yscale("log")
     panels[0].legend(fontsize=7)
-    text = (
-        f"Table 4. {how(sweep(rows))}. Other data and features: directions compare, not values. Lines on bars: range."
-    )
+    text = f"Table 4. {how(sweep(rows))}. Other data and features: directions compare, not values. Bars' lines: range."
     finish(figure, rows, data, text)
     return figure
 
@@ -174,7 +174,7 @@ def grid(images: Array, labels: Array, classes: Sequence[int]) -> Array:
     rows = [images[labels == c] for c in classes]
     columns = min(COLUMNS, *(len(row) for row in rows)) if len(rows) > 1 else min(COLUMNS, len(rows[0]))
     flat = np.stack([row[: max(1, columns)].reshape(max(1, columns), -1) for row in rows if len(row)])
-    return plot.tiles(255 - flat, images.shape[1])
+    return plot.tiles(flat, images.shape[1])
 
 
 def sample_grids(pictures: Pictures, classes: Sequence[int], text: str, data: str) -> Figure:
@@ -206,7 +206,7 @@ def denoising(pictures: Pictures, text: str, data: str) -> Figure:
     chosen = np.round(np.linspace(0, len(frames) - 1, STRIP)).astype(int)
     strip = frames[chosen, :4].swapaxes(0, 1)
     figure = Figure(figsize=(7.5, 3.8), layout="constrained")
-    picture = plot.tiles(255 - strip.reshape(*strip.shape[:2], -1), strip.shape[-1])
+    picture = plot.tiles(strip.reshape(*strip.shape[:2], -1), strip.shape[-1])
     plot.show(figure.subplots(), picture, f"from $x_T$ (left) to $x_0$ (right), {name}")
     plot.caption(figure, [f"{text}, conditional model. Evenly spaced steps. Data: {data}, first seed."])
     return figure
@@ -217,7 +217,7 @@ def film(pictures: Pictures) -> bytes:
     frames, _ = film_of(pictures)
     side = int(frames.shape[1] ** 0.5)
     shots = [frame[: side * side].reshape(side, side, -1) for frame in frames]
-    pictured = [np.kron(plot.tiles(255 - shot, frames.shape[-1]), np.ones((GROWN, GROWN), np.uint8)) for shot in shots]
+    pictured = [np.kron(plot.tiles(shot, frames.shape[-1]), np.ones((GROWN, GROWN), np.uint8)) for shot in shots]
     first, *others = (Image.fromarray(picture) for picture in pictured)
     buffer = io.BytesIO()
     durations = [MILLISECONDS] * len(others) + [10 * MILLISECONDS]
@@ -232,7 +232,7 @@ def gan(pictures: Mapping[float, Array], data: str) -> Figure:
     for axes, (truncation, images) in zip(panels, sorted(pictures.items()), strict=True):
         side = min(COLUMNS, int(len(images) ** 0.5))
         shot = images[: side * side].reshape(side, side, -1)
-        plot.show(axes, plot.tiles(255 - shot, images.shape[1]), f"ψ = {truncation:g}")
+        plot.show(axes, plot.tiles(shot, images.shape[1]), f"ψ = {truncation:g}")
     plot.caption(figure, [f"The GAN with latents scaled by ψ, random classes. Data: {data}, first seed."])
     return figure
 

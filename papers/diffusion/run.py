@@ -38,7 +38,8 @@ class DiffusionSettings(Settings):
     schedule: str = choice(*SCHEDULES, default="cosine")
     diffusion_steps: int = number(low=2, high=100_000, default=1000)  # T
     channels: int = number(low=2, high=4096, default=32)
-    multipliers: list[int] = number(low=1, high=64, default_factory=list)  # of the channels, a level each
+    levels: int = number(low=1, high=5, default=2)  # each at half the side of the one before
+    growth: int = number(low=1, high=4, default=2)  # of the channels from level to level
     blocks: int = number(low=1, high=16, default=1)  # residual blocks a level
     attention: list[int] = number(low=1, high=64, empty=True, default_factory=list)  # sides of grids with attention
     head: int = number(low=1, high=4096, default=32)  # channels of an attention head
@@ -80,11 +81,12 @@ def main(cfg: DictConfig) -> None:
         trained = experiment.run(train, jobs, forecast=full)
         points = [] if experiment.failures else sampling.jobs(config)
         rows = experiment.run(partial(sampling.measure, sampling.sources(config)), points, forecast=full)
+        rows = pd.concat([trained, rows], ignore_index=True)
         session.finish(
-            pd.concat([trained, rows], ignore_index=True),
+            rows,
             CLAIMS,
             config.seeds,
-            partial(draw, config, experiment, trained, rows, points, source.title),
+            partial(draw, config, experiment, rows, points, source.title),
             title=TITLE,
             figure="Figure 4",
             headline_claim=CLAIMS[0].id,
@@ -99,30 +101,19 @@ def train(job: Job, run: Run) -> None:
 
 
 def draw(
-    config: DiffusionSettings,
-    experiment: Experiment,
-    trained: pd.DataFrame,
-    rows: pd.DataFrame,
-    points: list[Job],
-    data: str,
+    config: DiffusionSettings, experiment: Experiment, rows: pd.DataFrame, points: list[Job], data: str
 ) -> dict[str, bytes]:
     """Every figure as a PNG, and the film of the denoising."""
     own = [job for job in points if job["seed"] == config.seeds[0]]
     pictures = {(job["model"], job["scale"]): experiment.arrays(job) for job in own if sampling.is_swept(config, job)}
     of_gan = {job["truncation"]: experiment.arrays(job)["images"] for job in own if job["kind"] == "truncation"}
+    figures = {name: getattr(figure, name)(rows, data) for name in figure.OF_ROWS}
     how = figure.how(sweep(rows))
-    figures = {
-        "headline": figure.headline(rows, data),
-        "trade_off": figure.trade_off(rows, data),
-        "table4": figure.table4(rows, data),
-        "embedding": figure.embedding(trained, data),
-        "samplers": figure.samplers(rows, data),
-        "samples": figure.sample_grids(pictures, config.pictured, how, data),
-        "denoising": figure.denoising(pictures, how, data),
-        "gan": figure.gan(of_gan, data),
-    }
-    film = figure.film(pictures)
-    return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()} | {"denoising.gif": film}
+    figures["samples"] = figure.sample_grids(pictures, config.pictured, how, data)
+    figures["denoising"] = figure.denoising(pictures, how, data)
+    figures["gan"] = figure.gan(of_gan, data)
+    drawn = {f"{name}.png": plot.png(one) for name, one in figures.items()}
+    return drawn | {"denoising.gif": figure.film(pictures)}
 
 
 if __name__ == "__main__":

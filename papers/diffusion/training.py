@@ -55,7 +55,8 @@ def common(cfg: Any, kind: str, steps: int, channels: int, rate: float) -> Job:
         "schedule": cfg.schedule,
         "diffusion_steps": cfg.diffusion_steps,
         "channels": channels,
-        "multipliers": ",".join(map(str, cfg.multipliers)),
+        "levels": cfg.levels,
+        "growth": cfg.growth,
         "blocks": cfg.blocks,
         "attention": ",".join(map(str, cfg.attention)),
         "head": cfg.head,
@@ -89,7 +90,7 @@ def plan(job: Job) -> Plan:
     return Plan(
         SIDE[job["data"]],
         job["channels"],
-        tuple(map(int, job["multipliers"].split(","))),
+        tuple(job["growth"] ** level for level in range(job["levels"])),
         job["blocks"],
         tuple(map(int, filter(None, job["attention"].split(",")))),
         job["head"],
