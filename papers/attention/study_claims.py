@@ -299,7 +299,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "training-pre",
-        f"{XIONG}, section 4",
+        f"{XIONG}, abstract",
         "Without warm-up, pre-LN learns faster than post-LN (difference of the last training losses, nats a token)",
         per_seed("training", lambda rows: last_loss("post")(rows) - last_loss("pre")(rows)),
         between(0.1, inf),
@@ -312,7 +312,6 @@ NORMALISATION: Sequence[Claim] = (
         per_seed("gradients", last_layer("post")),
         within(0, 0.15),
         "0 +- 0.15",
-        paper=0,
     ),
     claim(
         "pre-depth",
@@ -321,11 +320,10 @@ NORMALISATION: Sequence[Claim] = (
         per_seed("gradients", last_layer("pre")),
         within(-0.5, 0.15),
         "-0.5 +- 0.15",
-        paper=-0.5,
     ),
     claim(
         "post-layers",
-        f"{XIONG}, section 3",
+        f"{XIONG}, abstract",
         "Post-LN: gradients are large near the output (first over last decoder layer of six)",
         per_seed("gradients", first_over_last("post")),
         between(0, 0.5),
@@ -333,7 +331,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "pre-layers",
-        f"{XIONG}, section 3",
+        f"{XIONG}, abstract",
         "Pre-LN: they are of one size (first over last decoder layer of six)",
         per_seed("gradients", first_over_last("pre")),
         between(0.5, 2),
