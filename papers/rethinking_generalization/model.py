@@ -35,7 +35,7 @@ def network(model: str, shape: Shape, classes: int = 10) -> Sequential:
 
 @dataclass(frozen=True)
 class Flatten(Activation):
-    """x (N, H, W, C) as rows (N, H W C); dx is dy in x's shape."""
+    """x (N, H, W, C) as rows (N, H W C); dx is dy in x's shape, None where the next layer takes its input for data."""
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
         return x.reshape(len(x), -1), lambda dy: (None if dy is None else dy.reshape(x.shape), {})
@@ -60,9 +60,9 @@ def alexnet(shape: Shape, classes: int = 10, channels: int = 64, hidden: tuple[i
         return [conv, ReLU(), MaxPool(3, 2, 1), LocalResponseNorm()]
 
     places = -(-height // 4) * -(-width // 4)  # each pool halves, rounding up
-    dense = [Linear(places * channels, hidden[0], he_normal), ReLU(), Linear(*hidden, he_normal), ReLU()]
-    layers = [*module(c_in, True), *module(channels, False), Flatten(), *dense]
-    return Sequential((*layers, Linear(hidden[1], classes, he_normal)))
+    dense = (Linear(places * channels, hidden[0], he_normal), ReLU(), Linear(*hidden, he_normal), ReLU())
+    last = Linear(hidden[1], classes, he_normal)
+    return Sequential((*module(c_in, True), *module(channels, False), Flatten(), *dense, last))
 
 
 def convolution(
