@@ -14,7 +14,7 @@ from shared.datasets import multi30k
 DATA = ("dates", "multi30k")
 RAW = "-raw"  # after multi30k: the text as written, in place of lower-cased words
 SIZES = ("merges", "train_pairs", "test_pairs")  # what a job says about its data besides the name
-DATES_SEED = 0  # every job learns from the same dates
+DATES_SEED = 1  # every job learns from the same dates; the settings were tried out on those of seed 0
 
 
 class Task(NamedTuple):
