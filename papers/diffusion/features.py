@@ -1,8 +1,8 @@
 """The classifier whose features the metrics are taken on: trained on clean images, and asked for no guidance.
 
 The paper measures on an Inception network trained on ImageNet; a distance on this one is a "Fréchet distance over our
-MNIST features" and comparable with no FID. The noisy classifier that guides samples has another architecture, another
-seed and other inputs (x_t with t), so what pleases it need not please this one.
+MNIST features" and comparable with no FID. The noisy classifier that guides samples has another architecture, other
+initial weights and other inputs (x_t with t), so what pleases it need not please this one.
 """
 
 from typing import Any
