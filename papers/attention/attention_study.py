@@ -28,9 +28,9 @@ from shared.tree import Array
 Row = dict[str, Any]
 
 SIZES: dict[str, dict[str, int]] = {
-    "smoke": {"seeds": 1, "draws": 1, "training_steps": 3, "rounds": 1},
-    "quick": {"seeds": 3, "draws": 8, "training_steps": 100, "rounds": 5},
-    "full": {"seeds": 5, "draws": 16, "training_steps": 400, "rounds": 20},
+    "smoke": {"seeds": 1, "draws": 1, "training_steps": 3, "rounds": 2},
+    "quick": {"seeds": 3, "draws": 8, "training_steps": 100, "rounds": 20},
+    "full": {"seeds": 5, "draws": 16, "training_steps": 400, "rounds": 100},
 }
 
 QUERIES, KEYS, D_K = 256, 64, 64  # the paper's d_k

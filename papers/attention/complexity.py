@@ -19,7 +19,7 @@ from shared.tree import Array, Tree
 
 LENGTHS, NARROW = (32, 64, 128, 256, 512, 1024), 32  # n, up to far above d
 WIDTHS, SHORT = (64, 128, 256, 512), 64  # d, up to far above n; at 1024 a matrix leaves the second-level cache
-AT_A_TIME = 2
+AT_A_TIME = 3
 KINDS = ("attention", "self-attention layer", "recurrent layer")
 
 
