@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from papers.entry import check_arguments
 from papers.rethinking_generalization import claims, corruption, data, figure, table_1, training
 from papers.rethinking_generalization.model import PARAMETERS, Beside, alexnet, convolution, inception, mlp, network
+from papers.rethinking_generalization.run import RethinkingSettings
 from shared import gradcheck, plot, tree
 from shared.errors import BadRequest, RunError
 from shared.experiment import Run, Setting
@@ -202,6 +204,16 @@ def test_the_data_of_each_condition() -> None:
     flat, flat_test = test.x.reshape(-1, 64), shuffled_test.x.reshape(-1, 64)
     for i, j in known:
         np.testing.assert_allclose(flat_test[:, i], flat[:, j], atol=1e-6)
+
+
+def test_the_data_of_one_job_at_a_time_are_kept() -> None:
+    first = training.job(cfg(), "mlp1x64", 0)
+    kept = data.data(first)
+    assert data.data(first | {"weight_decay": 1.0}) is kept
+    data.data(first | {"p": 1.0})
+    assert data.data(first) is not kept
+    data.release()
+    assert not data._held
 
 
 @pytest.mark.parametrize(("model", "count"), PARAMETERS.items())
@@ -395,6 +407,12 @@ def test_conditions_share_their_hyperparameters_and_their_start() -> None:
 def test_settings_that_do_not_go_together(changed: dict, message: str) -> None:
     with pytest.raises(BadRequest, match=message):
         training.check(cfg(**changed), data.source("digits"))
+
+
+@pytest.mark.parametrize("argument", ["corruption=[0.5,1.5]", "corruption=[-0.1]", "corruption=[nan]"])
+def test_a_p_that_is_none_is_refused_before_anything_else(argument: str) -> None:
+    with pytest.raises(BadRequest, match=r"^corruption=.*: must be .* each a number >= 0 and <= 1$"):
+        check_arguments([argument], RethinkingSettings)
 
 
 def test_labels_of_a_data_set_that_are_no_classes() -> None:
