@@ -214,21 +214,25 @@ def test_guidance_by_the_exact_noisy_classifier_at_1_gives_the_conditional(sampl
         assert stats.kstest(x[:, axis], "norm", args=(MEANS[k, axis], STD)).pvalue > 0.01
 
 
-def test_a_larger_scale_sharpens_and_without_sigma_it_goes_astray() -> None:
+def test_a_larger_scale_is_surer_of_the_class_and_without_sigma_it_goes_astray() -> None:
     mixture, shape = Mixture(100), (500, 2)
 
-    def spread(scale: float, with_sigma: bool = True) -> tuple[float, float]:
+    def guided(scale: float, with_sigma: bool = True) -> Array:
         rng = np.random.default_rng(0)
         x = rng.standard_normal(shape)
         for t in reversed(range(100)):
             noise = rng.standard_normal(shape)
             x = ancestral_step(
-                mixture.process, mixture.predict, x, t, noise, mixture.gradient(0), scale, with_sigma, clip=False
+                mixture.process, mixture.predict, x, t, noise, mixture.gradient(1), scale, with_sigma, clip=False
             )
-        return float(np.abs(x - MEANS[0]).mean()), float(x.std())
+        return x
 
-    assert spread(4.0)[1] < 0.9 * spread(1.0)[1]
-    assert spread(1.0, with_sigma=False)[0] > 2 * spread(1.0)[0]
+    doubt = [1 - mixture.parts(guided(s), np.zeros(500, int))[0][:, 1].mean() for s in (0.0, 1.0, 4.0)]
+    assert doubt[0] > 0.6
+    assert doubt[1] < 0.1
+    assert doubt[2] < 0.5 * doubt[1]
+    distance = [np.abs(guided(1.0, with_sigma) - MEANS[1]).mean() for with_sigma in (True, False)]
+    assert distance[1] > 2 * distance[0]
 
 
 def test_scale_0_is_no_guidance_and_noise_is_the_seeds() -> None:

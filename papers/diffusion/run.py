@@ -58,12 +58,12 @@ class DiffusionSettings(Settings):
     gan_steps: int = number(low=1, high=10**9, default=1000)
     gan_channels: int = number(low=1, high=4096, default=16)
     samples: int = number(low=5, high=10**6, default=5000)  # a point
-    scales: list[float] = number(low=0, high=1e30, default_factory=list)  # s of both models
+    scales: list[float] = number(low=0, high=1e300, default_factory=list)  # s of both models
     sweep: str = choice(*SAMPLERS, default="ancestral")  # with which they are swept
     ancestral_steps: int = number(low=1, high=100_000, default=250)
     ddim_steps: int = number(low=1, high=100_000, default=25)  # the few steps of every comparison
-    other_scales: list[float] = number(low=0, high=1e30, default_factory=list)  # conditional, with the other sampler
-    ablated_scales: list[float] = number(low=0, high=1e30, above=True, default_factory=list)  # Sigma left out
+    other_scales: list[float] = number(low=0, high=1e300, default_factory=list)  # conditional, with the other sampler
+    ablated_scales: list[float] = number(low=0, high=1e300, above=True, default_factory=list)  # Sigma left out
     truncations: list[float] = number(low=0, high=100, default_factory=list)  # factors of the GAN's latents
     pictured: list[int] = number(low=0, high=9, default_factory=list)  # classes in the grids
 

@@ -134,7 +134,7 @@ def sampled(trained: Mapping[str, Job], job: Job, run: Run, labels: Array) -> Ar
     process = training.diffusion(model).respaced(job["sampling_steps"])
     side, n = net.plan.side, job["sampling_steps"]
     done = np.zeros((job["samples"], side, side, 1), np.float32)
-    film = np.zeros((FRAMES, min(FILMED, job["samples"]), side, side), np.uint8)
+    film = np.zeros((FRAMES, min(FILMED, CHUNK, job["samples"]), side, side), np.uint8)
     run.restore({"done": done, "film": film})
     moments = np.round(np.linspace(0, n, FRAMES)).astype(int)
     for step in run.steps():
@@ -144,7 +144,7 @@ def sampled(trained: Mapping[str, Job], job: Job, run: Run, labels: Array) -> Ar
         if not position:
             x[:] = run.rng.standard_normal(x.shape, dtype=np.float32)
             if not chunk:
-                film[:1] = grey(x[: film.shape[1], ..., 0])
+                film[moments == 0] = grey(x[: film.shape[1], ..., 0])
         t = n - 1 - position
 
         def predict(x: Array, t: Array, y: Array = y) -> tuple[Array, Array]:
