@@ -1,0 +1,186 @@
+"""The figures of section 5 and of the bounds, as pure functions of recorded rows."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from papers.rethinking_generalization.bounds import BELOW, DELTA, confidence
+from papers.rethinking_generalization.claims import conditions
+from papers.rethinking_generalization.section5 import (
+    DIMENSION,
+    EQUATIONS,
+    README_GAMMA,
+    SPREAD,
+    TRAINING_IMAGES,
+    UNKNOWNS,
+)
+from papers.rethinking_generalization.section5_claims import own
+from shared import plot
+
+TITLES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG copy)"}
+# The paper's test errors (%) and norms, at the whole training set: of pixels, and of what it preprocesses them with.
+PAPER_ERRORS = {"mnist": (1.2, 0.6), "cifar10": (46, 17)}
+PAPER_NORMS = {"mnist": (220, 390)}
+COLOUR = {"pixels": "tab:blue", "filters": "tab:red"}
+BOUNDS = {
+    "spectral": ("spectral norms (Bartlett et al. 2017)", "tab:purple"),
+    "spectral_from_start": ("the same, from where training started", "tab:pink"),
+    "frobenius": ("Frobenius norms (Neyshabur et al. 2015)", "tab:blue"),
+    "parameters": ("number of parameters, 32 bits each", "tab:green"),
+    "rademacher_bound": ("Rademacher complexity, by fitting random labels", "tab:orange"),
+}
+
+
+def figure(rows: pd.DataFrame) -> Figure:
+    """Errors and norms against n for each data set; widths of the kernel; SGD; theorem 1."""
+    kernels = own(rows, "interpolation")
+    names = list(kernels["data"].unique())
+    with plt.rc_context(plot.STYLE):
+        columns = len(names) + 2
+        drawn = Figure(figsize=(4.4 * columns, 7.4), layout="constrained")
+        panels = drawn.subplots(2, columns, squeeze=False)
+        for column, name in zip(panels.T, names, strict=False):
+            found = kernels[kernels["data"] == name]
+            errors(column[0], found, name)
+            norms(column[1], found, name)
+        widths = own(rows, "bandwidth")
+        bandwidths(panels[0, -2], widths)
+        norm_against_error(panels[1, -2], widths)
+        sgd(panels[0, -1], own(rows, "sgd", part="curve"))
+        theorem(panels[1, -1], own(rows, "theorem1"))
+        seeds = ", ".join(map(str, sorted(kernels["seed"].unique())))
+        counts = ", ".join(
+            f"{found['filters'].max():,.0f} on {TITLES[str(name)]}"
+            for name, found in kernels.groupby("data", sort=False)
+        )
+        plot.caption(
+            drawn,
+            [
+                f"Gaussian kernel, (K + ridge I) alpha = Y, on {', '.join(TITLES[name] for name in names)}, pixels in "
+                f"[0, 1]; the width by one rule, gamma times the mean of |x - x'|² = {SPREAD} (MNIST's at gamma = "
+                f"{README_GAMMA}). Random filters: {counts}. Norm: sqrt(tr alpha' K alpha).",
+                f"SGD: {EQUATIONS} equations, {UNKNOWNS} unknowns, normal numbers. Theorem 1: {DIMENSION}-dimensional "
+                f"normal points and values, and images with the parity of the digit. Seeds {seeds}: median and range.",
+            ],
+        )
+    return drawn
+
+
+def errors(axes: Axes, found: pd.DataFrame, name: str) -> None:
+    """Test error against n: without ridge, with the one that helps most, and on filters' answers."""
+    pixels, filters = found[found["filters"] == 0], found[found["filters"] > 0]
+    for data, key, label in ((pixels, "pixels", "pixels"), (filters, "filters", "random filters")):
+        plot.band(axes, data[data["ridge"] == 0], "n", "test_error", color=COLOUR[key], marker="o", ms=3, label=label)
+        best = data[data["ridge"] > 0].groupby(["seed", "n"], as_index=False)["test_error"].min()
+        plot.band(axes, best, "n", "test_error", color=COLOUR[key], ls="--", lw=1, label=f"{label}, best of 4 ridges")
+    for value, key in zip(PAPER_ERRORS.get(name, ()), COLOUR, strict=False):
+        whole = TRAINING_IMAGES[name]
+        axes.plot(whole, value, "*", color=COLOUR[key], ms=10, mec="black", label=f"paper, n = {whole:,}: {value} %")
+    axes.set(xscale="log", xlabel="training images n", ylabel="test error (%)", ylim=(0, None))
+    axes.set_title(f"{TITLES[name]}: interpolants generalise")
+    axes.legend(fontsize=7)
+
+
+def norms(axes: Axes, found: pd.DataFrame, name: str) -> None:
+    """The interpolants' norms against n."""
+    exact = found[found["ridge"] == 0]
+    for key, data in (("pixels", exact[exact["filters"] == 0]), ("filters", exact[exact["filters"] > 0])):
+        plot.band(axes, data, "n", "norm", color=COLOUR[key], marker="o", ms=3, label=key)
+    for value, key in zip(PAPER_NORMS.get(name, ()), COLOUR, strict=False):
+        axes.plot(TRAINING_IMAGES[name], value, "*", color=COLOUR[key], ms=10, mec="black", label=f"paper: {value}")
+    n = np.array([exact["n"].min(), exact["n"].max()])
+    axes.plot(n, np.sqrt(n), color="0.5", lw=1, ls=":", label="K = I: √n")
+    axes.set(xscale="log", yscale="log", xlabel="training images n", ylabel="norm of the interpolant")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_title(f"{TITLES[name]}: their norms")
+    axes.legend(fontsize=7)
+
+
+def bandwidths(axes: Axes, found: pd.DataFrame) -> None:
+    """Test error against the width, and what bw = 0.02 would be in each reading."""
+    plot.band(axes, found, "spread", "test_error", color=COLOUR["pixels"], marker="o", ms=3)
+    named = found[found["reading"].fillna("") != ""].groupby("reading", sort=False)[["spread", "test_error"]].median()
+    styles = (("tab:green", 6), ("tab:orange", 6), ("tab:red", 9), ("tab:purple", 5))  # the last two are at one place
+    for (reading, row), (colour, size) in zip(named.iterrows(), styles, strict=True):
+        axes.plot(row["spread"], row["test_error"], "D", color=colour, ms=size, label=str(reading))
+    axes.set(xscale="log", xlabel="gamma × mean |x − x'|²", ylabel="test error (%)", ylim=(0, 100))
+    axes.set_title(f"what bw = {README_GAMMA} says (n = {found['n'].iloc[0]:,.0f})")
+    axes.legend(fontsize=7, title="bw read as", title_fontsize=7)
+
+
+def norm_against_error(axes: Axes, found: pd.DataFrame) -> None:
+    """Each width's interpolant as a point."""
+    learned = found[found["spread"] <= 1e3]
+    points = axes.scatter(learned["norm"], learned["test_error"], c=np.log10(learned["spread"]), s=18, cmap="viridis")
+    axes.set(xscale="log", xlabel="norm of the interpolant", ylabel="test error (%)", ylim=(0, None))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_title("norm and error of those interpolants")
+    axes.figure.colorbar(points, ax=axes, label="log10 (gamma × mean |x − x'|²)")
+
+
+def sgd(axes: Axes, found: pd.DataFrame) -> None:
+    """The distance to where SGD must end, by epoch."""
+    for column, colour, label in (
+        ("from_zero", "tab:blue", "from 0, to the pseudoinverse's solution"),
+        ("from_elsewhere", "tab:orange", "from elsewhere, to the nearest interpolant"),
+    ):
+        plot.band(axes, found, "epoch", column, color=colour, label=label)
+    axes.axhline(1e-6, color="0.5", lw=1, ls=":", label="1e-6")
+    axes.set(yscale="log", xlabel="epoch of SGD", ylabel="relative distance", title="SGD finds the least norm from 0")
+    axes.legend(fontsize=7)
+
+
+def theorem(axes: Axes, found: pd.DataFrame) -> None:
+    """The largest error of 2n + d weights against n."""
+    for part, colour, label in (("generated", "tab:blue", "normal values"), ("images", "tab:red", "parity of digits")):
+        chosen = found[found["part"] == part]
+        plot.band(axes, chosen, "n", "fit_error", color=colour, marker="o", ms=3, label=label)
+    axes.axhline(1e-6, color="0.5", lw=1, ls=":", label="1e-6")
+    axes.set(xscale="log", yscale="log", xlabel="points n", ylabel="largest |c(x_i) − y_i|")
+    axes.set_title("theorem 1: 2n + d weights fit n labels")
+    axes.legend(fontsize=7)
+
+
+def bounds(rows: pd.DataFrame, title: str) -> Figure:
+    """The measured gap of Figure 1's networks and the bounds, against p and by condition."""
+    found = own(rows, "bounds")
+    if found.empty:
+        drawn, (panel,) = plot.panels(1)
+        plot.caption(drawn, ["No bounds: the network of Figure 1 has convolutions."])
+        panel.set_axis_off()
+        return drawn
+    random = found[(found["condition"] == "labels") & (found["p"] == 1)].set_index("seed")["rademacher"]
+    found = found.assign(rademacher_bound=found["seed"].map(random) + found["images"].map(confidence))
+    drawn, (corrupted, by_condition) = plot.panels(2)
+    labels = found[found["condition"] == "labels"]
+    for column, (label, colour) in BOUNDS.items():
+        plot.band(corrupted, labels.dropna(subset=[column]), "p", column, color=colour, marker="o", ms=3, label=label)
+    plot.band(corrupted, labels, "p", "gap", color="black", marker="s", ms=4, lw=2, label="measured gap")
+    corrupted.set_xlabel("share of labels resampled, p")
+    kinds = {name: own_rows for name, own_rows in conditions(found).items() if len(own_rows)}
+    for column, colour in [*((name, colour) for name, (_, colour) in BOUNDS.items()), ("gap", "black")]:
+        for i, condition in enumerate(kinds.values()):
+            values = condition[column].dropna()
+            if len(values):
+                by_condition.plot([i, i], [values.min(), values.max()], color=colour, lw=3, alpha=0.4)
+                by_condition.plot(i, values.median(), "s" if column == "gap" else "o", color=colour, ms=5)
+    by_condition.set_xticks(range(len(kinds)), [name.replace("-", "\n") for name in kinds])
+    for panel in (corrupted, by_condition):
+        panel.axhline(1, color="0.3", lw=1, ls="--")
+        panel.set(yscale="log", ylabel="test − training error, or its bound")
+        panel.annotate("above: vacuous", (0.01, 1), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
+    drawn.legend(*corrupted.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7, frameon=False)
+    model, seeds = found["model"].iloc[0], ", ".join(map(str, sorted(found["seed"].unique())))
+    plot.caption(
+        drawn,
+        [
+            f"{title}, {found['images'].iloc[0]:,.0f} training images, {model} of Figure 1, seeds {seeds}: median and "
+            f"range. Bounds with their constants, probability {1 - DELTA:.2f}, at the margin that {BELOW:.0%} of the "
+            "training images fall short of; without a margin, no bound. The norms count as known in advance, in favour "
+            "of the bounds. The gap at p: with test labels resampled as well.",
+        ],
+    )
+    return drawn
