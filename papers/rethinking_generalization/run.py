@@ -11,19 +11,28 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from papers import entry
-from papers.rethinking_generalization import data, figure, table_1, training
+from papers.rethinking_generalization import (
+    data,
+    figure,
+    section5,
+    section5_claims,
+    section5_figure,
+    table_1,
+    training,
+)
 from papers.rethinking_generalization.claims import CLAIMS
 from papers.rethinking_generalization.model import MODELS
 from shared import plot
 from shared.datasets import load
-from shared.settings import Settings, choice, number
+from shared.experiment import Job, Run
+from shared.settings import choice, number
 
 TITLE = "Understanding Deep Learning Requires Rethinking Generalization"
-NAMED_BY = ("stage", "model", "condition", "p", "weight_decay", "seed")
+NAMED_BY = ("stage", "study", "model", "condition", "p", "weight_decay", "n", "filters", "seed")
 
 
 @dataclass
-class RethinkingSettings(Settings):
+class RethinkingSettings(section5.Section5Settings):
     """conf/rethinking_generalization.yaml and conf/rethinking_generalization/<scale>.yaml."""
 
     data: str = choice(*data.WINDOW, default="digits")
@@ -50,26 +59,41 @@ class RethinkingSettings(Settings):
 @entry.error_boundary()
 def main(cfg: DictConfig) -> None:
     config = entry.checked(cfg, RethinkingSettings)
-    source = load(config.data, config.mirrors or None)
+    source, kernels = load(config.data, config.mirrors or None), load(config.kernel_data)
     training.check(config, source)
+    section5.check(config)
     with entry.session("rethinking_generalization", cfg, config, NAMED_BY) as session:
-        rows = session.experiment.run(training.train, training.jobs(config), forecast=config.scale == "full")
+        experiment = session.experiment
+        rows = experiment.run(training.train, training.jobs(config), forecast=config.scale == "full")
+        if not experiment.failures:  # the bounds look at every training
+            rows = pd.concat([rows, experiment.run(study, section5.jobs(config))], ignore_index=True)
         session.finish(
             rows,
-            [*CLAIMS, *table_1.CLAIMS],
+            [*CLAIMS, *table_1.CLAIMS, *section5_claims.CLAIMS],
             config.seeds,
             partial(draw, rows, source.title),
             title=TITLE,
             figure="Figure 1",
             headline_claim=CLAIMS[0].id,
-            data=source.title,
-            data_checksums=source.checksums,
+            data=" and ".join(dict.fromkeys([source.title, kernels.title])),
+            data_checksums=source.checksums | kernels.checksums,
         )
+
+
+def study(job: Job, run: Run) -> None:
+    """One job of section 5, which may need all the memory there is."""
+    data.release()
+    section5.run(job, run)
 
 
 def draw(rows: pd.DataFrame, title: str) -> dict[str, bytes]:
     """Every figure as a PNG."""
-    figures = {"headline": figure.headline(rows, title), "table_1": figure.table_1(rows, title)}
+    figures = {
+        "headline": figure.headline(rows, title),
+        "table_1": figure.table_1(rows, title),
+        "section5": section5_figure.figure(rows),
+        "bounds": section5_figure.bounds(rows, title),
+    }
     return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}
 
 
