@@ -22,10 +22,15 @@ _count: ContextVar[int] = ContextVar("threads", default=1)
 @contextmanager
 def use(n: int) -> Iterator[None]:
     """BLAS and ``spread`` on n threads inside the block."""
+    with _counted(n), BLAS.limit(limits=n):
+        yield
+
+
+@contextmanager
+def _counted(n: int) -> Iterator[None]:
     before = _count.set(n)
     try:
-        with BLAS.limit(limits=n):
-            yield
+        yield
     finally:
         _count.reset(before)
 
@@ -41,9 +46,14 @@ def spread(task: Callable[[slice], T], n: int) -> list[T]:
     first, *others = (slice(start, end) for start, end in pairwise(ends))
     if not others:
         return [task(first)]
+
+    def alone(part: slice) -> T:
+        with _counted(1):  # what a part spreads in turn stays in its thread: those of the pool are taken
+            return task(part)
+
     with BLAS.limit(limits=1):
-        waiting = [_pool(count - 1).submit(copy_context().run, task, part) for part in others]
-        return [task(first), *(future.result() for future in waiting)]
+        waiting = [_pool(count - 1).submit(copy_context().run, alone, part) for part in others]
+        return [alone(first), *(future.result() for future in waiting)]
 
 
 def elementwise(task: Callable[..., object], *arrays: Array) -> Array:

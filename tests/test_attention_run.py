@@ -16,7 +16,7 @@ from papers.attention.dates import Pairs
 from papers.attention.decoding import translate
 from papers.attention.model import Transformer
 from papers.attention.tasks import Task
-from shared import plot, tree
+from shared import plot, threads, tree
 from shared.datasets import multi30k
 from shared.datasets.multi30k import Multi30k, Parallel
 from shared.errors import BadRequest, Diverged, RunError, Stopped
@@ -166,6 +166,18 @@ def test_a_line_longer_than_the_learned_positions_is_refused() -> None:
 
 
 # Training
+
+
+@pytest.mark.timeout(120)
+def test_what_a_part_spreads_in_turn_stays_in_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training step spreads shards, in each of which large activations would be spread."""
+    monkeypatch.setattr(threads, "LARGE", 1)
+    monkeypatch.setattr(transformer, "SHARD", 8)
+    p, batch = small()
+    alone = transformer.gradient(MODEL, p, batch, 0.1, np.random.default_rng(0))[0]
+    with threads.use(2):
+        assert threads.spread(lambda part: threads.spread(lambda inner: inner.stop, 4), 2) == [[4], [4]]
+        assert transformer.gradient(MODEL, p, batch, 0.1, np.random.default_rng(0))[0] == pytest.approx(alone)
 
 
 def test_the_rate_is_equation_3_and_its_peak_is_exact() -> None:
@@ -471,7 +483,8 @@ def test_claims_measure_what_they_say() -> None:
     values = measured(made_up_rows())
     place = {variant: i for i, variant in enumerate(training.VARIANTS, 1)}
     assert values["attention-bleu"] == [41, 42]
-    assert values["attention-bleu-raw"] == [-4]
+    assert values["attention-bleu-raw"] == [37]
+    assert values["attention-bleu-definition"] == [-4]
     assert values["attention-dates"] == []
     assert values["attention-beam"] == [1, 2]
     assert values["attention-averaging"] == [1.5, 2.5]
@@ -500,8 +513,10 @@ def test_a_variant_that_was_not_trained_leaves_its_claim_untested() -> None:
     assert values["attention-learned-positions"]
 
 
-def test_what_the_ledger_does_not_test_says_why() -> None:
+def test_statements_name_the_definition_of_bleu_and_why_something_is_not_tested() -> None:
     statements = {claim.id: claim.statement for claim in claims.CLAIMS}
+    assert "case:lc|eff:no|tok:none" in statements["attention-bleu"]
+    assert "case:mixed|eff:no|tok:13a" in statements["attention-bleu-raw"]
     assert "9.4e+17 FLOP by count, 109 days at 100 GFLOP/s" in statements["attention-wmt-base"]
     assert claims.FLOP["base"] == 1e5 * probes.training_flop(Transformer(37_000), 25_000, 25_000)
 

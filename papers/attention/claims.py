@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from papers.attention import bleu
 from papers.attention.model import Transformer
 from papers.attention.probes import training_flop
 from papers.attention.tasks import RAW
@@ -106,13 +107,18 @@ def above(bound: float) -> Callable[[float], bool]:
     return lambda v: v > bound
 
 
+def signature(metric: Callable[[list[str], list[str]], bleu.Score]) -> str:
+    """The definition behind a BLEU score."""
+    return metric(["a"], ["a"]).signature
+
+
 UNITS = ("perplexity on the validation pairs", "points of BLEU on them, or of exact dates, greedily")
 CLAIMS = [
     Claim(
         "attention-bleu",
         "Table 2, on Multi30k",
         "BLEU of test_2016_flickr, tokenised and lower-cased: parameters averaged, beam search. The same network in "
-        f"fairseq reaches {REFERENCE_BLEU}, our aim",
+        f"fairseq reaches {REFERENCE_BLEU}, our aim ({signature(bleu.tokenised_lowercased)})",
         best("multi30k"),
         lambda v: v >= 38,
         ">= 38; same direction from 35",
@@ -120,8 +126,17 @@ CLAIMS = [
     ),
     Claim(
         "attention-bleu-raw",
+        "Table 2, on Multi30k",
+        "BLEU of test_2016_flickr, cased and detokenised, trained on raw text: parameters averaged, beam search "
+        f"({signature(bleu.cased_detokenised)})",
+        lambda rows: list(final("averaged", "beam", raw=True)(rows)),
+        lambda v: v >= 33,
+        ">= 33, five points below the other",
+    ),
+    Claim(
+        "attention-bleu-definition",
         "Papineni et al. 2002",
-        "BLEU of the same, cased and detokenised, trained on raw text, is lower (points; of each seed that has both)",
+        "The second score is lower than the first (points; of each seed that has both)",
         raw_difference,
         below(0),
         "< 0",
@@ -274,10 +289,10 @@ CLAIMS = [
             f"BLEU of newstest2014 en-de, {name} model: {FLOP[name]:.1e} FLOP by count, "
             f"{FLOP[name] / 1e11 / 86_400:,.0f} days at 100 GFLOP/s",
             lambda rows: [],
-            lambda v, bleu=bleu: abs(v - bleu) <= 0.5,  # type: ignore[misc]
-            f"{bleu} +- 0.5",
-            paper=bleu,
+            lambda v, printed=score: abs(v - printed) <= 0.5,  # type: ignore[misc]
+            f"{score} +- 0.5",
+            paper=score,
         )
-        for name, bleu in (("base", 27.3), ("big", 28.4))
+        for name, score in (("base", 27.3), ("big", 28.4))
     ),
 ]
