@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from papers.diffusion.claims import samples, sweep, truncated
@@ -51,10 +52,10 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
         axes.axhline(float(floor.iloc[0]), color=FLOOR, lw=1, ls=":", label="test images in place of samples")
         axes.set_xlabel("gradient scale s (0: no guidance)")
         axes.set_ylabel(label)
-    panels[0].set_yscale("log")
+    logarithmic(panels[0])
     panels[0].legend(fontsize=7)
     finish(
-        figure, rows, data, f"Figure 4. {how(swept)}. The paper prints no numbers for it; Table 4's are in table4.png."
+        figure, rows, data, f"Figure 4, {how(swept)}. The paper prints no numbers for it; Table 4's are in table4.png."
     )
     return figure
 
@@ -89,7 +90,7 @@ def trade_off(rows: pd.DataFrame, data: str) -> Figure:
         axes.plot(floor[x], floor[y], "*", color=FLOOR, ms=9, label="test images")
         axes.set_xlabel(METRICS[x])
         axes.set_ylabel(METRICS[y])
-    right.set_yscale("log")
+    logarithmic(right)
     left.legend(fontsize=7)
     text = "Figure 5. Latents of the GAN are scaled by ψ; medians over seeds. The paper prints no numbers for it."
     finish(figure, rows, data, text)
@@ -102,14 +103,14 @@ def table4(rows: pd.DataFrame, data: str) -> Figure:
     ours = pd.concat([sweep(rows, model) for model in COLOURS])
     unguided = ours[(ours["model"] == "conditional") & (ours["scale"] == 0)].set_index("seed")["frechet"]
     ours = ours.assign(relative=ours["frechet"] / ours["seed"].map(unguided))
-    labels = [f"{model[:-6]}.\n{'none' if not s else f's = {s:g}'}" for model, s in TABLE4]
+    labels = [f"{model.removesuffix('itional')}.\n{f's = {s:g}' if s else 'none'}" for model, s in TABLE4]
     base = TABLE4["conditional", 0.0][0]
     papers = {
         "relative": [fid / base for fid, _, _ in TABLE4.values()],
         "precision": [precision for _, precision, _ in TABLE4.values()],
         "recall": [recall for _, _, recall in TABLE4.values()],
     }
-    names = ("distance over conditional's without guidance", "precision", "recall")
+    names = ("Fréchet distance (conditional, none = 1)", "precision", "recall")
     for axes, (column, printed), name in zip(panels, papers.items(), names, strict=True):
         for place, (model, scale) in enumerate(TABLE4):
             values = ours[(ours["model"] == model) & (ours["scale"] == scale)][column]
@@ -121,9 +122,9 @@ def table4(rows: pd.DataFrame, data: str) -> Figure:
         axes.plot(range(len(printed)), printed, "kD", ms=5, label="paper, ImageNet 256")
         axes.set_xticks(range(len(labels)), labels, fontsize=7)
         axes.set_ylabel(name)
-    panels[0].set_yscale("log")
+    logarithmic(panels[0])
     panels[0].legend(fontsize=7)
-    text = f"Table 4. {how(sweep(rows))}. Other data and features: directions compare, not values. Bars' lines: range."
+    text = f"Table 4, {how(sweep(rows))}. Other data and features: directions compare, not values. Bars' lines: range."
     finish(figure, rows, data, text)
     return figure
 
@@ -141,7 +142,7 @@ def embedding(rows: pd.DataFrame, data: str) -> Figure:
             plot.band(axes, curves[curves["model"] == model], "step", column, marker="o", ms=3, label=name)
         axes.set_xlabel("training step")
         axes.set_ylabel(label)
-        axes.set_yscale("log")
+        logarithmic(axes)
     left.legend(fontsize=7)
     text = "Table 3, where the paper compares FID: 13.06 with AdaGN, 15.08 with addition. Averaged weights."
     finish(figure, curves, data, text)
@@ -155,15 +156,16 @@ def samplers(rows: pd.DataFrame, data: str) -> Figure:
     plain = own[(own["model"] == "conditional") & (own["scale"] == 0)]
     for sampler, name in SAMPLER.items():
         plot.band(left, plain[plain["sampler"] == sampler], "sampling_steps", "frechet", marker="o", ms=4, label=name)
-    left.set(xscale="log", yscale="log", xlabel="sampling steps", ylabel=METRICS["frechet"], title="without guidance")
+    left.set(xscale="log", xlabel="sampling steps", ylabel=METRICS["frechet"], title="without guidance")
     few = own[(own["sampler"] == "ancestral") & (own["model"] == "conditional")]
     few = few[few["sampling_steps"] == few["sampling_steps"].min()]
     for with_sigma, name in ((True, "mean moved by $s\\Sigma g$"), (False, "mean moved by $s g$")):
         points = few[(few["with_sigma"] == with_sigma) & (few["scale"] > 0)]
         plot.band(right, points, "scale", "frechet", marker="o", ms=4, label=name)
     title = f"ancestral, {few['sampling_steps'].iloc[0]:.0f} steps"
-    right.set(yscale="log", xlabel="gradient scale s", ylabel=METRICS["frechet"], title=title)
+    right.set(xlabel="gradient scale s", ylabel=METRICS["frechet"], title=title)
     for axes in (left, right):
+        logarithmic(axes)
         axes.legend(fontsize=7)
     finish(figure, rows, data, "Conditional model.")
     return figure
@@ -235,6 +237,14 @@ def gan(pictures: Mapping[float, Array], data: str) -> Figure:
         plot.show(axes, plot.tiles(shot, images.shape[1]), f"ψ = {truncation:g}")
     plot.caption(figure, [f"The GAN with latents scaled by ψ, random classes. Data: {data}, first seed."])
     return figure
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers on it."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def finish(figure: Figure, rows: pd.DataFrame, data: str, text: str) -> None:
