@@ -1,7 +1,7 @@
 """The classifier that guides: the U-Net's encoder with attention pooling, on noisy images (section 4, appendix)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,8 +44,11 @@ class AttentionPool:
         return Linear(self.channels, self.classes)
 
     def init(self, rng: np.random.Generator) -> Tree:
-        parts = {"positions": self.positions, "attention": self.attention, "output": self.output}
-        return {name: part.init(rng) for name, part in parts.items()}
+        return {
+            "positions": self.positions.init(rng),
+            "attention": self.attention.init(rng),
+            "output": self.output.init(rng),
+        }
 
     def __call__(self, p: Tree, x: Array) -> tuple[Array, Pullback]:
         tokens = x.reshape(len(x), self.places, self.channels)
@@ -93,8 +96,12 @@ class Classifier:
         return AttentionPool(self.plan.sides[-1] ** 2, width, max(1, width // self.plan.head), self.classes)
 
     def init(self, rng: np.random.Generator) -> Tree:
-        parts = {"told": self.told, "encoder": self.encoder, "before": self.before, "pool": self.pool}
-        return {name: part.init(rng) for name, part in parts.items()}
+        return {
+            "told": self.told.init(rng),
+            "encoder": self.encoder.init(rng),
+            "before": self.before.init(rng),
+            "pool": self.pool.init(rng),
+        }
 
     def __call__(self, p: Tree, x: Array, t: Array) -> tuple[Array, Pullback]:
         e, told_pullback = self.told(p["told"], t, None)
@@ -120,8 +127,3 @@ class Classifier:
             return np.asarray(dx)
 
         return gradient
-
-
-def plan_of(plan: Plan, channels: int) -> Plan:
-    """The classifier's sizes: the U-Net's with other channels, told the time by AdaGN."""
-    return replace(plan, channels=channels, adagn=True)

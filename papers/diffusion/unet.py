@@ -98,12 +98,11 @@ class Encoder:
             pullbacks.append(pullback)
 
         def backward(cotangents: Sequence[Array | None]) -> tuple[Array, Array, Tree]:
-            dh, de, dp = None, np.zeros_like(e), dict[str, Tree]()
+            dh, de, dp = cotangents[-1], np.zeros_like(e), dict[str, Tree]()
+            assert dh is not None  # somebody reads the last output
             for i in reversed(range(len(pullbacks))):
-                given = cotangents[i]
-                dh = given if dh is None else dh if given is None else dh + given
-                assert dh is not None  # the last output always has a cotangent
-                dh, de_i, dp[str(i)] = pullbacks[i](dh)
+                skip = cotangents[i] if i < len(pullbacks) - 1 else None
+                dh, de_i, dp[str(i)] = pullbacks[i](dh if skip is None else dh + skip)
                 de += de_i
             dx, dp["in"] = conv_pullback(dh)
             return from_patches(dx, self.plan.patch), de, {name: dp[name] for name in p}
