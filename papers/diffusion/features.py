@@ -14,7 +14,7 @@ from papers.diffusion.images import CLASSES, data
 from shared.augment import random_crop
 from shared.experiment import Job, Run, Setting
 from shared.init import he_normal
-from shared.layers.activation import ReLU, Softmax
+from shared.layers.activation import LeakyReLU, Softmax
 from shared.layers.base import Layer
 from shared.layers.combinators import Sequential
 from shared.layers.conv import Conv2d
@@ -28,17 +28,18 @@ from shared.tree import Array, Tree
 
 FEATURES = {8: 32, 28: 64}  # F, by the images' side
 SHIFT = {8: 1, 28: 2}  # pixels by which training images are moved at most
+ACTIVATION = LeakyReLU(0.1)  # with ReLU half of the features were 0 on every image, from the first step on
 CHUNK = 500  # images a forward pass
 
 
 def body(side: int) -> Sequential:
-    """x (N, side, side, 1) -> features (N, F) >= 0: 3x3 convolutions that halve the image down to 7 pixels or less."""
-    layers: list[Layer] = [Conv2d(1, 16, 3, padding=1, input_is_data=True), ReLU()]
+    """x (N, side, side, 1) -> features (N, F): 3x3 convolutions that halve the image down to 7 pixels or less."""
+    layers: list[Layer] = [Conv2d(1, 16, 3, padding=1, input_is_data=True), ACTIVATION]
     size, channels = side, 16
     while size > 7:
-        layers += [Conv2d(channels, 32, 3, 2, 1), ReLU()]
+        layers += [Conv2d(channels, 32, 3, 2, 1), ACTIVATION]
         size, channels = -(-size // 2), 32
-    return Sequential((*layers, Reshape((-1,)), Linear(channels * size**2, FEATURES[side], he_normal), ReLU()))
+    return Sequential((*layers, Reshape((-1,)), Linear(channels * size**2, FEATURES[side], he_normal), ACTIVATION))
 
 
 def network(side: int) -> Sequential:
