@@ -44,7 +44,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     """The score during training and at the end, and the perplexities."""
     curves, finals = of(rows, "curve"), of(rows, "final")
     translated = "dates" not in set(curves["data"])
-    what = "BLEU of test_2016_flickr, tokenised, lower-cased" if translated else "dates that are right (%), test"
+    what = "BLEU, test_2016_flickr" if translated else "test dates that are right (%)"
     figure, (scores, perplexities) = plot.panels(2)
     plot.band(scores, curves, "iteration", "test_score", color="tab:blue", lw=2, label="greedy, during training")
     for _, raw in of(rows, "curve", raw=True).groupby("variant"):
@@ -69,7 +69,8 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     for panel in (scores, perplexities):
         panel.set_xlabel("step")
         panel.legend(fontsize=7)
-    finish(figure, f"{data}, {sizes(curves)}.", curves)
+    definition = " BLEU: tokenised and lower-cased, unless said otherwise." if translated else ""
+    finish(figure, f"{data}, {sizes(curves)}.{definition}", curves)
     return figure
 
 
@@ -112,6 +113,7 @@ def variants(rows: pd.DataFrame, data: str) -> Figure:
         panel.set_yticks(places, [NAMES[variant] for variant in found])
         panel.set_ylim(-0.7, len(found) - 0.3)
         panel.set_xscale("symlog", linthresh=(0.1, 1)[column])
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel(f"{quantity} minus the base model's, validation")
     handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
     panels[1].legend(handles.values(), handles.keys(), fontsize=7)
