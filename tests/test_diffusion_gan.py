@@ -280,6 +280,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     (rows, p), (rows_halted, p_halted) = ends
     assert rows == rows_halted
     assert [row["step"] for row in rows[:-1]] == list(range(1, 10))
+    assert rows[-1]["multiply_adds"] == 9 * gan_training.step_cost(job)
     for (path, whole), (_, halted) in zip(tree.leaves(p), tree.leaves(p_halted), strict=True):
         np.testing.assert_array_equal(whole, halted, err_msg=path)
 
