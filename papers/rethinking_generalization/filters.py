@@ -14,7 +14,7 @@ SIZE = {"cifar10": 6, "mnist": 6, "digits": 3}  # pixels: the side of a patch
 REGULARISER = 10 / 255**2  # of a patch's variance, with pixels in [0, 1]
 WHITENING = 0.1  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 0.25  # of the rectifiers
-SAMPLED = 20_000  # patches from which the whitening is computed
+IMAGES, SAMPLED = 1_000, 20_000  # from at most so many patches of so many images the whitening is computed
 ANSWERS = 8  # features a filter: two signs, four quarters
 SCALARS = 1 << 22  # filter responses held at a time
 
@@ -33,8 +33,7 @@ def patches(x: Array, size: int) -> Array:
 
 def whitening(x: Array, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
     r"""(mean m (d,), ZCA matrix Z (d, d)) of random patches: Z = V (Lambda + 0.1 I)^{-1/2} V^T, Cov = V Lambda V^T."""
-    some = x[rng.integers(len(x), size=min(len(x), 1_000))]
-    found = patches(some, size).reshape(-1, size * size * x.shape[-1])
+    found = patches(x[rng.permutation(len(x))[:IMAGES]], size).reshape(-1, size * size * x.shape[-1])
     found = found[rng.permutation(len(found))[:SAMPLED]].astype(np.float64)
     mean = found.mean(0)
     values, V = np.linalg.eigh(np.cov(found.T))

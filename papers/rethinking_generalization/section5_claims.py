@@ -141,7 +141,7 @@ def networks(rows: Rows, p: float) -> Rows:
 
 def rademacher(rows: Rows) -> list[float]:
     found = networks(rows, 1.0)
-    return list(found["rademacher"])
+    return [] if found.empty else list(found["rademacher"])
 
 
 def least_bound(rows: Rows, p: float, names: Sequence[str] = BOUNDS) -> list[float]:
