@@ -16,7 +16,7 @@ WHITENING = 0.1  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 0.25  # of the rectifiers
 IMAGES, SAMPLED = 1_000, 20_000  # from at most so many patches of so many images the whitening is computed
 ANSWERS = 8  # features a filter: two signs, four quarters
-SCALARS = 1 << 22  # filter responses held at a time
+SCALARS = 1 << 18  # filter responses held at a time: what stays in the second-level cache
 
 
 def patches(x: Array, size: int) -> Array:
@@ -56,9 +56,9 @@ def responses(x: Array, size: int, mean: Array, filters: Array) -> Array:
     for start in range(0, n, step):
         piece = slice(start, start + step)
         r = ((patches(x[piece], size) - mean) @ filters).reshape(-1, height * width, count)
-        for sign in (0, 1):
-            y[piece, sign] = belongs @ np.maximum(r - THRESHOLD, 0)
-            np.negative(r, out=r)
+        positive = np.empty_like(r)
+        y[piece, 0] = belongs @ np.maximum(np.subtract(r, THRESHOLD, out=positive), 0, out=positive)
+        y[piece, 1] = belongs @ np.maximum(np.subtract(-THRESHOLD, r, out=positive), 0, out=positive)
     return y.reshape(n, -1)
 
 
