@@ -4,8 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from papers.rethinking_generalization.bounds import BELOW, DELTA, confidence
 from papers.rethinking_generalization.claims import conditions
@@ -94,9 +95,16 @@ def norms(axes: Axes, found: pd.DataFrame, name: str) -> None:
     n = np.array([exact["n"].min(), exact["n"].max()])
     axes.plot(n, np.sqrt(n), color="0.5", lw=1, ls=":", label="K = I: √n")
     axes.set(xscale="log", yscale="log", xlabel="training images n", ylabel="norm of the interpolant")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    plain(axes.yaxis)
     axes.set_title(f"{TITLES[name]}: their norms")
     axes.legend(fontsize=7)
+
+
+def plain(axis: Axis) -> None:
+    """1, 2, 5, 10, ... on a logarithmic axis of few decades."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def bandwidths(axes: Axes, found: pd.DataFrame) -> None:
@@ -116,7 +124,7 @@ def norm_against_error(axes: Axes, found: pd.DataFrame) -> None:
     learned = found[found["spread"] <= 1e3]
     points = axes.scatter(learned["norm"], learned["test_error"], c=np.log10(learned["spread"]), s=18, cmap="viridis")
     axes.set(xscale="log", xlabel="norm of the interpolant", ylabel="test error (%)", ylim=(0, None))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain(axes.xaxis)
     axes.set_title("norm and error of those interpolants")
     axes.figure.colorbar(points, ax=axes, label="log10 (gamma × mean |x − x'|²)")
 
