@@ -292,7 +292,8 @@ def memorisation(job: Job, run: Run) -> None:
     for step in run.steps():
         rng = np.random.default_rng((job["seed"], 53, step))
         if step == 0:
-            x, y = rng.standard_normal((job["n"], DIMENSION)), rng.standard_normal(job["n"])
+            x: Array = rng.standard_normal((job["n"], DIMENSION))
+            y: Array = rng.standard_normal((job["n"],))
             more: dict[str, Any] = {"part": "generated"}
             net = theorem1.memorise(x, y, rng)
         else:

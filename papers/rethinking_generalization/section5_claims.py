@@ -70,7 +70,7 @@ def filters_against_pixels(rows: Rows) -> Rows:
 
 
 def lower_error_larger_norm(rows: Rows) -> list[float]:
-    """log of (norm of the one with the lower test error / norm of the other), at the largest n where errors differ."""
+    """The norm of the one with the lower test error over the other's, at the largest n where errors differ."""
     found = filters_against_pixels(rows)
 
     def value(seed: Rows) -> float | None:
@@ -85,7 +85,8 @@ def least_norm_excess(rows: Rows) -> list[float]:
     """The test error of the width with the least norm, less the least of the sweep, in points."""
 
     def value(found: Rows) -> float:
-        return float(found.loc[found["norm"].idxmin(), "test_error"] - found["test_error"].min())
+        least = found.sort_values("norm").iloc[0]
+        return float(least["test_error"] - found["test_error"].min())
 
     return per_seed(own(rows, "bandwidth"), value)
 
@@ -171,8 +172,11 @@ def at(data: str, n: int, name: str, filters: int = 0) -> Callable[[Rows], list[
     """A column of the interpolation of the paper's size."""
 
     def measure(rows: Rows) -> list[float]:
-        found = own(rows, "interpolation", data=data, n=n, filters=filters, ridge=0.0) if "filters" in rows else []
-        return list(found[name]) if len(found) else []
+        found = own(rows, "interpolation")
+        if found.empty:
+            return []
+        chosen = (found["data"] == data) & (found["n"] == n) & (found["filters"] == filters) & (found["ridge"] == 0)
+        return list(found.loc[chosen, name])
 
     return measure
 

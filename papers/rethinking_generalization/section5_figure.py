@@ -75,7 +75,7 @@ def errors(axes: Axes, found: pd.DataFrame, name: str) -> None:
     pixels, filters = found[found["filters"] == 0], found[found["filters"] > 0]
     for data, key, label in ((pixels, "pixels", "pixels"), (filters, "filters", "random filters")):
         plot.band(axes, data[data["ridge"] == 0], "n", "test_error", color=COLOUR[key], marker="o", ms=3, label=label)
-        best = data[data["ridge"] > 0].groupby(["seed", "n"], as_index=False)["test_error"].min()
+        best = data[data["ridge"] > 0].groupby(["seed", "n"])["test_error"].min().reset_index()
         plot.band(axes, best, "n", "test_error", color=COLOUR[key], ls="--", lw=1, label=f"{label}, best of 4 ridges")
     for value, key in zip(PAPER_ERRORS.get(name, ()), COLOUR, strict=False):
         whole = TRAINING_IMAGES[name]

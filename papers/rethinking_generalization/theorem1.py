@@ -46,7 +46,7 @@ def memorise(x: Array, y: Array, rng: np.random.Generator) -> Network:
     """
     if len(np.unique(x, axis=0)) < len(x):
         raise ValueError(f"memorise: {len(x)} points must all be different")
-    a = rng.standard_normal(x.shape[1])
+    a: Array = rng.standard_normal((x.shape[1],))
     z = x @ a
     order = np.argsort(z)
     z = z[order]
