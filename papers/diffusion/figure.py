@@ -53,7 +53,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_xlabel("gradient scale s (0: no guidance)")
         axes.set_ylabel(label)
     logarithmic(panels[0])
-    panels[0].legend(fontsize=7)
+    panels[0].legend(fontsize=7, loc="lower left")
     finish(
         figure, rows, data, f"Figure 4, {how(swept)}. The paper prints no numbers for it; Table 4's are in table4.png."
     )
@@ -91,7 +91,7 @@ def trade_off(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_xlabel(METRICS[x])
         axes.set_ylabel(METRICS[y])
     logarithmic(right)
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="lower left")
     text = "Figure 5. Latents of the GAN are scaled by ψ; medians over seeds. The paper prints no numbers for it."
     finish(figure, rows, data, text)
     return figure
@@ -123,7 +123,7 @@ def table4(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_xticks(range(len(labels)), labels, fontsize=7)
         axes.set_ylabel(name)
     logarithmic(panels[0])
-    panels[0].legend(fontsize=7)
+    panels[0].legend(fontsize=7, loc="upper right")
     text = f"Table 4, {how(sweep(rows))}. Other data and features: directions compare, not values. Bars' lines: range."
     finish(figure, rows, data, text)
     return figure
@@ -143,7 +143,7 @@ def embedding(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_xlabel("training step")
         axes.set_ylabel(label)
         logarithmic(axes)
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc="upper right")
     text = "Table 3, where the paper compares FID: 13.06 with AdaGN, 15.08 with addition. Averaged weights."
     finish(figure, curves, data, text)
     return figure
@@ -156,7 +156,7 @@ def samplers(rows: pd.DataFrame, data: str) -> Figure:
     plain = own[(own["model"] == "conditional") & (own["scale"] == 0)]
     for sampler, name in SAMPLER.items():
         plot.band(left, plain[plain["sampler"] == sampler], "sampling_steps", "frechet", marker="o", ms=4, label=name)
-    left.set(xscale="log", xlabel="sampling steps", ylabel=METRICS["frechet"], title="without guidance")
+    left.set(xlabel="sampling steps", ylabel=METRICS["frechet"], title="without guidance")
     few = own[(own["sampler"] == "ancestral") & (own["model"] == "conditional")]
     few = few[few["sampling_steps"] == few["sampling_steps"].min()]
     for with_sigma, name in ((True, "mean moved by $s\\Sigma g$"), (False, "mean moved by $s g$")):
@@ -166,7 +166,7 @@ def samplers(rows: pd.DataFrame, data: str) -> Figure:
     right.set(xlabel="gradient scale s", ylabel=METRICS["frechet"], title=title)
     for axes in (left, right):
         logarithmic(axes)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper right")
     finish(figure, rows, data, "Conditional model.")
     return figure
 
