@@ -66,9 +66,9 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     rate.set_ylabel("learning rate (dashed)")
     rate.set_ylim(0)
     rate.grid(visible=False)
-    for panel in (scores, perplexities):
+    for panel, corner in ((scores, "lower right"), (perplexities, "upper right")):
         panel.set_xlabel("step")
-        panel.legend(fontsize=7)
+        panel.legend(fontsize=7, loc=corner)
     definition = " BLEU: tokenised and lower-cased, unless said otherwise." if translated else ""
     finish(figure, f"{data}, {sizes(curves)}.{definition}", curves)
     return figure
@@ -116,7 +116,7 @@ def variants(rows: pd.DataFrame, data: str) -> Figure:
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel(f"{quantity} minus the base model's, validation")
     handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
-    panels[1].legend(handles.values(), handles.keys(), fontsize=7)
+    panels[1].legend(handles.values(), handles.keys(), fontsize=7, loc="lower right")
     own = rows[(rows["stage"] == "train") & (rows["variant"] != "base")]
     steps = own["steps"].max()
     finish(
