@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 
 from papers.attention import attention_study, attention_study_figure, complexity
 from papers.attention.attention_study import CHANCE, DEEP, DISTANCES, KEYS, LAYERS, LETTERS, NARROW, NORMS, PARTS, SIZES
-from papers.attention.complexity import KINDS, Counted, Tally, count, counted
+from papers.attention.complexity import KINDS, count
 from papers.attention.data import BOS, EOS, UNK, Batch, padded
 from papers.attention.model import AddAndNorm, Transformer, gradient
 from papers.attention.study_claims import CLAIMS, FEED_FORWARD
 from shared import plot, tree
 from shared.claims import judge
+from shared.counting import Counted, Tally, counted
 from shared.errors import Stopped
 from shared.experiment import Board, Job, Run, Setting
 from shared.gradcheck import check
@@ -290,19 +291,6 @@ def test_more_heads_do_not_need_more_products() -> None:
         layer(layer.init(rng()), counted(rng(1).standard_normal((5, 16), np.float32), tally))
         tallies.append(tally)
     assert tallies[0] == tallies[1] == tallies[2]
-
-
-def test_a_chain_is_what_has_to_wait() -> None:
-    tally, A = Tally(), rng().standard_normal((3, 4, 4))
-    x = counted(A[0], tally)
-    side_by_side = x @ A[1] + x @ A[2]
-    assert tally == Tally(2 * 64, 1)
-    after = np.tanh(side_by_side).T[:2] @ A[0]
-    assert tally == Tally(2 * 64 + 32, 2)
-    after += 1
-    after @ x
-    assert tally == Tally(2 * 64 + 64, 3)
-    np.testing.assert_allclose(np.asarray(after), np.tanh(A[0] @ A[1] + A[0] @ A[2]).T[:2] @ A[0] + 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from papers.diffusion import costs, gan_training
+from papers.diffusion import gan_training
 from papers.diffusion.gan import (
     GAN,
     TRAIN,
@@ -22,12 +22,10 @@ from papers.diffusion.gan import (
 )
 from papers.diffusion.images import data
 from shared import gradcheck, threads, tree
+from shared.counting import tally
 from shared.errors import Stopped
 from shared.experiment import Run, Setting
-from shared.layers.attention import MultiHeadAttention
-from shared.layers.base import Layer, Pullback
-from shared.layers.conv import Conv2d
-from shared.layers.linear import Linear
+from shared.layers.base import Pullback
 from shared.tree import Array, Tree
 
 SMALL = GAN(side=8, latent=3, channels=4)
@@ -304,29 +302,6 @@ def test_training_brings_samples_to_the_data(tmp_path: Path) -> None:
     assert correlations(gan_training.fresh(job)["generator"]).max() < 0.5
 
 
-def test_multiply_adds_are_those_of_the_formulas(rng: np.random.Generator) -> None:
-    x = rng.standard_normal((5, 6, 7, 3)).astype(np.float32)
-
-    def forwards(layer: Layer, x: Array) -> int:
-        return costs.multiply_adds(lambda p, given: layer(p, given["x"]), layer.init(rng), {"x": x})
-
-    def with_pullback(layer: Layer, x: Array) -> int:
-        def both(p: Tree, given: Tree) -> None:
-            y, pullback = layer(p, given["x"])
-            pullback(y)
-
-        return costs.multiply_adds(both, layer.init(rng), {"x": x})
-
-    linear, conv, attention = Linear(3, 4), Conv2d(3, 8, 3, padding=1), MultiHeadAttention(8, 2)
-    assert forwards(linear, x) == x.size * 4
-    assert with_pullback(linear, x) == 3 * x.size * 4
-    assert forwards(conv, x) == 5 * 6 * 7 * 9 * 3 * 8
-    assert with_pullback(conv, x) == 3 * forwards(conv, x)
-    tokens = rng.standard_normal((5, 6, 8))
-    assert forwards(attention, tokens) == 5 * (4 * 6 * 8 * 8 + 2 * 6 * 6 * 8)
-    assert with_pullback(attention, tokens) == 3 * forwards(attention, tokens)
-
-
 def test_counting_changes_no_number(rng: np.random.Generator) -> None:
     p, (_, _, z, y) = point(rng), batch(rng)
 
@@ -336,7 +311,7 @@ def test_counting_changes_no_number(rng: np.random.Generator) -> None:
 
     counted = []
     copy = same_statistics(p["generator"])
-    costs.multiply_adds(lambda *q: counted.append(grads(*q)), copy, p["discriminator"])
+    tally(lambda *q: counted.append(grads(*q)), copy, p["discriminator"])
     plain = grads(p["generator"], p["discriminator"])
     for (path, ours), (_, expected) in zip(tree.leaves(counted[0]), tree.leaves(plain), strict=True):
         np.testing.assert_array_equal(ours, expected, err_msg=path)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shared import threads
+from shared.counting import Tally, tally
 from shared.experiment import Job, Run
 from shared.layers.attention import MultiHeadAttention, attention
 from shared.layers.base import Layer
@@ -46,52 +47,10 @@ def made(kind: str, n: int, d: int) -> tuple[Any, Array]:
     return layers[kind], rng.standard_normal((3, n, d) if kind == "attention" else (n, d), np.float32)
 
 
-@dataclass
-class Tally:
-    """Multiplications in matrix products, and how many of these products had to wait for each other at most."""
-
-    multiplications: int = 0
-    chain: int = 0
-
-
-class Counted(np.ndarray):
-    """An array that counts: each knows the longest chain of matrix products behind it, and tells the tally of its own.
-
-    NumPy calls ``__array_ufunc__`` in the place of an operation that has one of these among its operands.
-    """
-
-    tally: Tally
-    chain: int
-
-    def __array_finalize__(self, source: Array | None) -> None:
-        self.tally, self.chain = getattr(source, "tally", Tally()), getattr(source, "chain", 0)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        chain = max(getattr(x, "chain", 0) for x in inputs)
-        plain = [x.view(np.ndarray) if isinstance(x, Counted) else x for x in inputs]
-        if out := options.get("out"):
-            options["out"] = tuple(x.view(np.ndarray) for x in out)
-        found = getattr(ufunc, method)(*plain, **options)
-        if ufunc is np.matmul:
-            chain += 1
-            self.tally.multiplications += found.size * plain[0].shape[-1]
-            self.tally.chain = max(self.tally.chain, chain)
-        return counted(found, self.tally, chain)
-
-
-def counted(x: Array, tally: Tally, chain: int = 0) -> Array:
-    """x, from now on with a tally."""
-    y = np.asarray(x).view(Counted)
-    y.tally, y.chain = tally, chain
-    return y
-
-
 def count(kind: str, n: int, d: int) -> Tally:
     """What the forward pass of the layer's own code does with n positions."""
     layer, x = made(kind, n, d)
-    tally = Tally()
-    layer(layer.init(np.random.default_rng(0)), counted(x, tally))
-    return tally
+    return tally(lambda given: layer(layer.init(np.random.default_rng(0)), given["x"]), {"x": x})
 
 
 def sizes() -> list[tuple[str, str, int, int]]:

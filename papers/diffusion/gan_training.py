@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from papers.diffusion import costs
 from papers.diffusion.gan import GAN, TRAIN, discriminator_gradient, generator_gradient, of_generator
 from papers.diffusion.images import CLASSES, data
 from shared import tree
+from shared.counting import tally
 from shared.experiment import Job, Run, Setting
 from shared.minibatch import minibatches
 from shared.optim import EMA, Adam
@@ -111,7 +111,7 @@ def step_cost(job: Job) -> int:
     images, learn, p = data(job["data"]), learner(job), fresh(job)
     batch, y = {"x": images.train[: job["batch_size"]]}, images.train_labels[: job["batch_size"]]
     rng = np.random.default_rng(0)
-    return costs.multiply_adds(lambda p, batch: learn.step(p, learn.init(p), batch["x"], y, rng), p, batch)
+    return tally(lambda p, batch: learn.step(p, learn.init(p), batch["x"], y, rng), p, batch).multiplications
 
 
 def stand(gan: GAN, p: Tree, batch_size: int, rng: np.random.Generator) -> None:

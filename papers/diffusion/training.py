@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from papers.diffusion import costs
 from papers.diffusion.classifier import Classifier
 from papers.diffusion.images import CLASSES, SIDE, WIDTH, data
 from papers.diffusion.process import Process, hybrid, process
 from papers.diffusion.unet import Plan, UNet
 from shared import tree
+from shared.counting import tally
 from shared.errors import BadRequest
 from shared.experiment import Job, Run, Setting
 from shared.losses import softmax_cross_entropy
@@ -194,9 +194,8 @@ def step_cost(job: Job) -> int:
     images, net = data(job["data"]), network(job)
     assert isinstance(net, UNet)
     x0, y, rng = images.train[:2], images.train_labels[:2], np.random.default_rng(0)
-    return costs.multiply_adds(lambda p: gradient(net, p, diffusion(job), x0, y, job, rng), fresh(job)[1]) * (
-        job["batch_size"] // 2
-    )
+    found = tally(lambda p: gradient(net, p, diffusion(job), x0, y, job, rng), fresh(job)[1])
+    return found.multiplications * (job["batch_size"] // 2)
 
 
 def train_classifier(job: Job, run: Run) -> None:
