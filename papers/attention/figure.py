@@ -66,9 +66,10 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     rate.set_ylabel("learning rate (dashed)")
     rate.set_ylim(0)
     rate.grid(visible=False)
-    for panel, corner in ((scores, "lower right"), (perplexities, "upper right")):
+    for panel in (scores, perplexities):
         panel.set_xlabel("step")
-        panel.legend(fontsize=7, loc=corner)
+    scores.legend(fontsize=7, loc="lower right")
+    perplexities.legend(fontsize=7, loc="upper right")
     definition = " BLEU: tokenised and lower-cased, unless said otherwise." if translated else ""
     finish(figure, f"{data}, {sizes(curves)}.{definition}", curves)
     return figure

@@ -6,13 +6,14 @@ from math import prod
 import numpy as np
 
 from shared.init import he_normal
-from shared.layers.activation import Activation, ReLU
+from shared.layers.activation import ReLU
 from shared.layers.base import EVAL, Layer, Mode, Pullback
 from shared.layers.combinators import Sequential
 from shared.layers.conv import Conv2d
 from shared.layers.linear import Linear
 from shared.layers.norm import BatchNorm, LocalResponseNorm
 from shared.layers.pool import GlobalAveragePool, MaxPool
+from shared.layers.reshape import Reshape
 from shared.tree import Array, Tree
 
 SMALL = ("mlp1x64", "mlp3x64")  # for 8x8 digits
@@ -33,17 +34,9 @@ def network(model: str, shape: Shape, classes: int = 10) -> Sequential:
     return mlp(shape, depth, width, classes)
 
 
-@dataclass(frozen=True)
-class Flatten(Activation):
-    """x (N, H, W, C) as rows (N, H W C); dx is dy in x's shape, None where the next layer takes its input for data."""
-
-    def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
-        return x.reshape(len(x), -1), lambda dy: (None if dy is None else dy.reshape(x.shape), {})
-
-
 def mlp(shape: Shape, depth: int, width: int, classes: int = 10) -> Sequential:
     """``depth`` hidden layers of ``width`` ReLUs."""
-    layers: list[Layer] = [Flatten()]
+    layers: list[Layer] = [Reshape((-1,))]
     n_in = prod(shape)
     for i in range(depth):
         layers += [Linear(n_in, width, he_normal, input_is_data=i == 0), ReLU()]
@@ -62,7 +55,7 @@ def alexnet(shape: Shape, classes: int = 10, channels: int = 64, hidden: tuple[i
     places = -(-height // 4) * -(-width // 4)  # each pool halves, rounding up
     dense = (Linear(places * channels, hidden[0], he_normal), ReLU(), Linear(*hidden, he_normal), ReLU())
     last = Linear(hidden[1], classes, he_normal)
-    return Sequential((*module(c_in, True), *module(channels, False), Flatten(), *dense, last))
+    return Sequential((*module(c_in, True), *module(channels, False), Reshape((-1,)), *dense, last))
 
 
 def convolution(
