@@ -80,7 +80,7 @@ def single(cfg: Any, kind: str, seed: int, **more: Any) -> Job:
 def measure(trained: Mapping[str, Job], job: Job, run: Run) -> None:
     """One point of a figure, from the trainings ``trained``: a row of metrics, and the first images."""
     images = data(job["data"])
-    labels = np.random.default_rng((job["seed"], 5)).integers(CLASSES, size=job["samples"], dtype=np.int64)
+    labels = np.random.default_rng((job["seed"], 5)).integers(CLASSES, size=(job["samples"],))
     if job["kind"] == "sample":
         x = sampled(trained, job, run, labels)
     else:
