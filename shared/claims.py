@@ -35,6 +35,12 @@ class Claim:
     average: Callable[[Sequence[float]], float] = median
 
 
+def per_seed(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float | None]) -> list[float]:
+    """The value of each seed's rows; a seed for which it is None does not count."""
+    values = (value(own) for _, own in rows.groupby("seed"))
+    return [v for v in values if v is not None]
+
+
 def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, diverged: bool = False) -> pd.DataFrame:
     """The ledger, one row a claim: average, range and number of the values measured on ``rows``, and the verdict.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from papers.diffusion.imagenet import PRINTED
-from shared.claims import Claim
+from shared.claims import Claim, per_seed
 
 Rows = pd.DataFrame
 
@@ -32,14 +32,9 @@ def truncated(rows: Rows) -> Rows:
     return rows[rows["kind"] == "truncation"].sort_values("truncation") if "kind" in rows else rows[:0]
 
 
-def per_seed(select: Callable[[Rows], Rows], value: Callable[[Rows], float | None]) -> Callable[[Rows], list[float]]:
-    """The value of each sampling seed's part of the selected rows; a seed for which it is None does not count."""
-
-    def measure(rows: Rows) -> list[float]:
-        values = (value(group) for _, group in select(rows).groupby("seed"))
-        return [v for v in values if v is not None]
-
-    return measure
+def by_seed(select: Callable[[Rows], Rows], value: Callable[[Rows], float | None]) -> Callable[[Rows], list[float]]:
+    """The value of each sampling seed's part of the selected rows."""
+    return lambda rows: per_seed(select(rows), value)
 
 
 def rank_correlation(column: str) -> Callable[[Rows], float | None]:
@@ -76,7 +71,7 @@ def compared(
         one, other = (at(own[own["model"] == model], scale, column) for model, scale in (first, second))
         return None if one is None or other is None else how(one, other)
 
-    return per_seed(both, value)
+    return by_seed(both, value)
 
 
 def both(rows: Rows) -> Rows:
@@ -177,7 +172,7 @@ CLAIMS = [
         "diffusion-fig4-interior",
         "Figure 4",
         "The conditional model's Frechet distance is lowest at an interior scale (lower end over lowest interior)",
-        per_seed(sweep, interior_minimum),
+        by_seed(sweep, interior_minimum),
         lambda v: v > 1,
         "> 1",
     ),
@@ -185,7 +180,7 @@ CLAIMS = [
         "diffusion-fig4-precision",
         "Figure 4",
         "Precision rises with the gradient scale (rank correlation, conditional)",
-        per_seed(sweep, rank_correlation("precision")),
+        by_seed(sweep, rank_correlation("precision")),
         lambda v: v >= 0.9,
         ">= 0.9; same direction above 0",
         same_direction=lambda v: v > 0,
@@ -194,7 +189,7 @@ CLAIMS = [
         "diffusion-fig4-recall",
         "Figure 4",
         "Recall falls with the gradient scale (rank correlation, conditional)",
-        per_seed(sweep, rank_correlation("recall")),
+        by_seed(sweep, rank_correlation("recall")),
         lambda v: v <= -0.9,
         "<= -0.9; same direction below 0",
         same_direction=lambda v: v < 0,
@@ -203,7 +198,7 @@ CLAIMS = [
         "diffusion-fig4-inception-score",
         "Figure 4",
         "The inception score's analogue rises with the gradient scale (rank correlation, conditional)",
-        per_seed(sweep, rank_correlation("inception_score")),
+        by_seed(sweep, rank_correlation("inception_score")),
         lambda v: v >= 0.9,
         ">= 0.9; same direction above 0",
         same_direction=lambda v: v > 0,
@@ -253,7 +248,7 @@ CLAIMS = [
         "diffusion-table4-training-on-labels",
         "Table 4, 12.00 against 10.94",
         "Conditional without guidance beats unconditional with the best (Frechet distance, guided over conditional)",
-        per_seed(both, guided_unconditional),
+        by_seed(both, guided_unconditional),
         lambda v: v > 1,
         "> 1; same direction from 0.9",
         same_direction=lambda v: v >= 0.9,
@@ -262,7 +257,7 @@ CLAIMS = [
         "diffusion-sigma",
         "Algorithm 1",
         "Leaving Sigma out of the mean's shift breaks guidance (Frechet distance without over with, smallest ratio)",
-        per_seed(ablated, without_sigma),
+        by_seed(ablated, without_sigma),
         lambda v: v >= 2,
         ">= 2; same direction above 1",
         same_direction=lambda v: v > 1,
@@ -271,7 +266,7 @@ CLAIMS = [
         "diffusion-ddim-few",
         "Section 4.3, DDIM Table 1",
         "With few steps DDIM beats ancestral sampling (Frechet distance, ancestral over DDIM, no guidance)",
-        per_seed(unguided, few_steps),
+        by_seed(unguided, few_steps),
         lambda v: v > 1,
         "> 1",
     ),
@@ -279,7 +274,7 @@ CLAIMS = [
         "diffusion-ddim-gap",
         "DDIM Table 1",
         "The samplers are nearer to each other with many steps (fall of |log ratio| of their Frechet distances)",
-        per_seed(unguided, gap_shrinks),
+        by_seed(unguided, gap_shrinks),
         lambda v: v > 0,
         "> 0",
     ),

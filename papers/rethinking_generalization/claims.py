@@ -6,7 +6,7 @@ from math import inf, log
 import numpy as np
 import pandas as pd
 
-from shared.claims import Claim
+from shared.claims import Claim, per_seed
 
 Rows = pd.DataFrame
 FITTED = 1.0  # percent of the minibatches' answers since the last evaluation that are wrong: then it is fitted
@@ -59,12 +59,6 @@ def times(rows: Rows, time: Callable[[Rows], float]) -> Rows:
         [{"condition": c, "p": p, "seed": seed, "time": time(own)} for (c, p, seed), own in groups],
         columns=["condition", "p", "seed", "time"],
     )
-
-
-def per_seed(rows: Rows, value: Callable[[Rows], float | None]) -> list[float]:
-    """The value of each seed's rows; a seed for which it is None does not count."""
-    values = (value(own) for _, own in rows.groupby("seed"))
-    return [v for v in values if v is not None]
 
 
 def worst(column: str, of: Callable[[Rows], Rows], trained: int) -> Callable[[Rows], list[float]]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from shared.claims import Claim
+from shared.claims import Claim, per_seed
 
 MARKS = (0.1, 0.3, 1.0)  # of the budget: 10^6, 3 x 10^6 and 10^7 samples at full scale
 ORDER = (3, 5, 10, 20)
@@ -24,12 +24,6 @@ def compared(rows: Rows) -> Rows:
     own = curves(rows)
     both = set(own.loc[own["method"] == "aevb", "latent"]) & set(own.loc[own["method"] == "wake-sleep", "latent"])
     return own[own["latent"].isin(both)]
-
-
-def per_seed(rows: Rows, value: Callable[[Rows], float | None]) -> list[float]:
-    """The value of each seed's rows; a seed for which it is None does not count."""
-    values = (value(group) for _, group in rows.groupby("seed"))
-    return [v for v in values if v is not None]
 
 
 def final(rows: Rows, split: str = "test", method: str = "aevb") -> "pd.Series[float]":
