@@ -386,7 +386,7 @@ def test_training_in_float32_learns_to_copy() -> None:
     optimizer = Adam(3e-3, beta2=0.98, epsilon=1e-9)
     state = optimizer.init(p)
     losses = []
-    for _ in range(300):
+    for _ in range(600):  # at 300 one seed of six still failed on one of five sentences, by the kernels of BLAS
         sentences = [r.integers(UNK + 1, 12, r.integers(1, 6)).tolist() for _ in range(32)]
         loss, grads = gradient(model, p, pairs_to_batch(sentences, sentences), 0.1, r)
         optimizer.update(p, grads, state)
