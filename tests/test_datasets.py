@@ -349,8 +349,10 @@ def test_no_network_names_only_what_is_missing(data: Path) -> None:
 
 
 CHILD = """
+import signal
 import sys
 from shared.datasets.fetch import RemoteFile, obtain
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it starts ignored
 name, sha256, content, size, mirror = sys.argv[1:]
 obtain("MNIST", [RemoteFile(name, sha256, content, int(size), bytes([0, 0, 8]))], [mirror])
 """
