@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 Verdict = Literal["reproduced", "same direction", "not reproduced", "not tested at this scale"]
@@ -39,6 +40,12 @@ def per_seed(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float | None]) 
     """The value of each seed's rows; a seed for which it is None does not count."""
     values = (value(own) for _, own in rows.groupby("seed"))
     return [v for v in values if v is not None]
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's: Pearson's of the ranks, equal values sharing theirs; 0 where one of them is constant."""
+    a, b = (pd.Series(values).rank().to_numpy() for values in (x, y))
+    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
 def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, diverged: bool = False) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.claims import COLUMNS, Claim, judge, ledger_text, measured_text, verdict_counts
+from shared.claims import COLUMNS, Claim, judge, ledger_text, measured_text, rank_correlation, verdict_counts
 
 ROWS = pd.DataFrame({"seed": [0, 1, 2]})
 
@@ -124,3 +124,9 @@ def test_ledger_text_shows_every_claim_and_the_counts() -> None:
         "2 claims: 1 reproduced, 1 not tested at this scale",
     ]
     assert verdict_counts(ledger[:1]) == "1 claim: 1 reproduced"
+
+
+def test_rank_correlation_shares_the_ranks_of_equal_values() -> None:
+    assert rank_correlation([0, 1, 2], [5, 5, 9]) == pytest.approx(math.sqrt(3) / 2)
+    assert rank_correlation([0, 1, 2], [3, 1, 0]) == pytest.approx(-1)
+    assert rank_correlation([0, 1, 2], [math.inf, math.inf, math.inf]) == 0

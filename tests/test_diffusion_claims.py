@@ -75,7 +75,7 @@ def test_what_was_not_run_is_not_tested() -> None:
 
 def test_an_equal_metric_at_all_scales_is_no_trend() -> None:
     rows = made_up_rows().assign(precision=0.7)
-    assert claims.by_seed(claims.sweep, claims.rank_correlation("precision"))(rows) == [0, 0]
+    assert claims.by_seed(claims.sweep, claims.correlation_with_scale("precision"))(rows) == [0, 0]
 
 
 def test_the_papers_numbers_are_those_of_the_reference(root: Path) -> None:

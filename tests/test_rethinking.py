@@ -534,12 +534,6 @@ def test_a_condition_that_is_missing_leaves_claims_untested() -> None:
     assert values["fig1a-slowdown"] == pytest.approx([5, 5])
 
 
-def test_rank_correlation_shares_the_ranks_of_equal_values() -> None:
-    assert claims.rank_correlation([0, 1, 2], [5, 5, 9]) == pytest.approx(np.sqrt(3) / 2)
-    assert claims.rank_correlation([0, 1, 2], [3, 1, 0]) == pytest.approx(-1)
-    assert claims.rank_correlation([0, 1, 2], [inf, inf, inf]) == 0
-
-
 def test_figures_hold_their_curves() -> None:
     drawn = figure.headline(made_up_rows(), "CIFAR-10")
     losses, slowdown, errors = drawn.axes

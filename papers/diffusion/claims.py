@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from papers.diffusion.imagenet import PRINTED
-from shared.claims import Claim, per_seed
+from shared.claims import Claim, per_seed, rank_correlation
 
 Rows = pd.DataFrame
 
@@ -37,17 +37,9 @@ def by_seed(select: Callable[[Rows], Rows], value: Callable[[Rows], float | None
     return lambda rows: per_seed(select(rows), value)
 
 
-def rank_correlation(column: str) -> Callable[[Rows], float | None]:
-    """Spearman's, of a column with the scale: equal values share their mean rank."""
-
-    def value(own: Rows) -> float | None:
-        if len(own) < 3:
-            return None
-        if own[column].nunique() == 1:
-            return 0.0
-        return float(np.corrcoef(own["scale"].rank(), own[column].rank())[0, 1])
-
-    return value
+def correlation_with_scale(column: str) -> Callable[[Rows], float | None]:
+    """Spearman's, of a column with the scale."""
+    return lambda own: rank_correlation(list(own["scale"]), list(own[column])) if len(own) >= 3 else None
 
 
 def at(own: Rows, scale: float, column: str) -> float | None:
@@ -180,7 +172,7 @@ CLAIMS = [
         "diffusion-fig4-precision",
         "Figure 4",
         "Precision rises with the gradient scale (rank correlation, conditional)",
-        by_seed(sweep, rank_correlation("precision")),
+        by_seed(sweep, correlation_with_scale("precision")),
         lambda v: v >= 0.9,
         ">= 0.9; same direction above 0",
         same_direction=lambda v: v > 0,
@@ -189,7 +181,7 @@ CLAIMS = [
         "diffusion-fig4-recall",
         "Figure 4",
         "Recall falls with the gradient scale (rank correlation, conditional)",
-        by_seed(sweep, rank_correlation("recall")),
+        by_seed(sweep, correlation_with_scale("recall")),
         lambda v: v <= -0.9,
         "<= -0.9; same direction below 0",
         same_direction=lambda v: v < 0,
@@ -198,7 +190,7 @@ CLAIMS = [
         "diffusion-fig4-inception-score",
         "Figure 4",
         "The inception score's analogue rises with the gradient scale (rank correlation, conditional)",
-        by_seed(sweep, rank_correlation("inception_score")),
+        by_seed(sweep, correlation_with_scale("inception_score")),
         lambda v: v >= 0.9,
         ">= 0.9; same direction above 0",
         same_direction=lambda v: v > 0,

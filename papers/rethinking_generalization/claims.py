@@ -6,7 +6,7 @@ from math import inf, log
 import numpy as np
 import pandas as pd
 
-from shared.claims import Claim, per_seed
+from shared.claims import Claim, per_seed, rank_correlation
 
 Rows = pd.DataFrame
 FITTED = 1.0  # percent of the minibatches' answers since the last evaluation that are wrong: then it is fitted
@@ -98,12 +98,6 @@ def slowdown(time: Callable[[Rows], float], names: Sequence[str], over: str) -> 
         return per_seed(times(rows, time), ratio)
 
     return measure
-
-
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's: Pearson's of the ranks, equal values sharing theirs; 0 where one of them is constant."""
-    a, b = (pd.Series(values).rank().to_numpy() for values in (x, y))
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
 def correlation_with_p(of: Callable[[Rows], Rows], column: str) -> Callable[[Rows], list[float]]:

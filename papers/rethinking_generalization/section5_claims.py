@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from papers.rethinking_generalization.claims import rank_correlation
 from papers.rethinking_generalization.section5 import TEST_IMAGES, TRAINING_IMAGES
-from shared.claims import Claim
+from shared.claims import Claim, rank_correlation
 
 Rows = pd.DataFrame
 NORM_BOUNDS = ("frobenius", "spectral", "spectral_from_start")
