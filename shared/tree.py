@@ -1,6 +1,6 @@
 """Trees: nested dicts of arrays, the one shape of parameters, gradients and optimizer state."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,16 @@ def stack(trees: Sequence[Tree]) -> Tree:
 def astype(tree: Tree, dtype: Any) -> Tree:
     """A copy of the tree with every leaf in dtype."""
     return map(lambda array: array.astype(dtype), tree)
+
+
+def added(parts: Iterable[tuple[float, Tree]]) -> tuple[float, Tree]:
+    """The sum of some losses and that of their gradients, in the place of the first ones."""
+    left = iter(parts)
+    loss, grads = next(left)
+    for more, tree in left:
+        loss += more
+        map(lambda a, b: np.add(a, b, out=a), grads, tree)
+    return loss, grads
 
 
 def size(tree: Tree) -> int:

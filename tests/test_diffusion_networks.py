@@ -10,8 +10,11 @@ from torch.nn import functional as F
 
 from papers.diffusion.blocks import ResBlock, SelfAttention, Style
 from papers.diffusion.classifier import AttentionPool, Classifier
+from papers.diffusion.process import process
+from papers.diffusion.sampling import predictor
+from papers.diffusion.training import classifier_gradient, gradient
 from papers.diffusion.unet import Plan, UNet, from_patches, to_patches
-from shared import gradcheck, tree
+from shared import gradcheck, threads, tree
 from shared.losses import softmax_cross_entropy
 from shared.tree import Array, Tree
 
@@ -157,6 +160,25 @@ def test_an_images_gradient_does_not_depend_on_its_batch() -> None:
     together = net.log_gradient(p, y)(x, t)
     alone = np.concatenate([net.log_gradient(p, y[i : i + 1])(x[i : i + 1], t[i : i + 1]) for i in range(4)])
     np.testing.assert_allclose(together, alone, rtol=1e-9, atol=1e-12)
+
+
+def test_two_threads_share_the_images_and_find_what_one_finds() -> None:
+    rng, net, guide = np.random.default_rng(0), UNet(TINY, 3), Classifier(TINY, 3)
+    p, q, diffusing = double(net.init(rng)), double(guide.init(rng)), process("cosine", 1000)
+    x, t, y = rng.standard_normal((5, 8, 8, 1)), np.arange(100, 600, 100), np.array([0, 1, 2, 0, 1])
+
+    def found(count: int) -> list[Array]:
+        with threads.use(count):
+            losses, grads = zip(
+                gradient(net, p, diffusing, x, y, {"data": "digits"}, np.random.default_rng(1)),
+                classifier_gradient(guide, q, x, t, y),
+                strict=True,
+            )
+            images = [*predictor(net, p, diffusing, y)(x, t), guide.log_gradient(q, y)(x, t)]
+        return [np.array(losses), *(leaf for own in grads for _, leaf in tree.leaves(own)), *images]
+
+    for one, two in zip(found(1), found(2), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
 
 
 def test_attention_pool_reads_all_places_and_knows_where_they_are() -> None:

@@ -7,7 +7,7 @@ Each sub-layer stands in LayerNorm(x + Dropout(sub-layer(x))). One matrix embeds
 other way, gives the logits (3.4): it has three gradients, and ``Transformer.loss`` adds them up.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, sqrt
@@ -428,22 +428,13 @@ def gradient(
     weight = 1 / np.count_nonzero(batch.target != PAD)
 
     def of(some: slice) -> tuple[float, Tree]:
-        return added(map(of_one, pieces[some], seeds[some]))
+        return tree.added(map(of_one, pieces[some], seeds[some]))
 
     def of_one(piece: Batch, seed: int) -> tuple[float, Tree]:
         loss, pullback = model.loss(p, piece, label_smoothing, Mode(train=True, rng=np.random.default_rng(seed)))
         return weight * float(loss.sum()), pullback(np.full_like(loss, weight))
 
-    return added(iter(spread(of, len(pieces))))
-
-
-def added(results: Iterator[tuple[float, Tree]]) -> tuple[float, Tree]:
-    """The sum of losses and that of gradients, which takes the place of the first ones."""
-    total, grads = next(results)
-    for loss, more in results:
-        total += loss
-        tree.map(lambda a, b: np.add(a, b, out=a), grads, more)
-    return total, grads
+    return tree.added(spread(of, len(pieces)))
 
 
 def shards(batch: Batch) -> list[Batch]:

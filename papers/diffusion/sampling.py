@@ -8,11 +8,13 @@ import numpy as np
 
 from papers.diffusion import features, gan_training, metrics, training
 from papers.diffusion.classifier import Classifier
-from papers.diffusion.guidance import Gradient, ancestral_step, ddim_step
+from papers.diffusion.guidance import Gradient, Predict, ancestral_step, ddim_step
 from papers.diffusion.images import CLASSES, data, grey
+from papers.diffusion.process import Process
 from papers.diffusion.unet import UNet
 from shared.errors import Diverged
 from shared.experiment import Job, Run, Setting, digest
+from shared.threads import spread
 from shared.tree import Array, Tree
 
 CHUNK = 250  # images that go through the steps together
@@ -121,6 +123,19 @@ def against(job: Job, setting: Setting, x: Array) -> tuple[Array, Array, Array]:
     return real, *features.features(p, x)
 
 
+def predictor(net: UNet, p: Tree, process: Process, y: Array) -> Predict:
+    """What the samplers ask of a network, for images of the classes y (N,): each thread takes a part of them."""
+
+    def predict(x: Array, t: Array) -> tuple[Array, Array]:
+        def of(part: slice) -> Array:
+            return net(p, x[part], process.times[t[part]], y[part] if net.classes else None)[0]
+
+        eps, v = np.split(np.concatenate(spread(of, len(x))), 2, -1)
+        return eps, process.log_variance(v, t)
+
+    return predict
+
+
 def sampled(trained: Mapping[str, Job], job: Job, run: Run, labels: Array) -> Array:
     """``samples`` images (n, H, W, 1), float32: chunk after chunk through all steps; a job's step is one of a chunk's.
 
@@ -146,12 +161,7 @@ def sampled(trained: Mapping[str, Job], job: Job, run: Run, labels: Array) -> Ar
             x[:] = run.rng.standard_normal(x.shape, dtype=np.float32)
             if not chunk:
                 film[moments == 0] = grey(x[: film.shape[1], ..., 0])
-        t = n - 1 - position
-
-        def predict(x: Array, t: Array, y: Array = y) -> tuple[Array, Array]:
-            output, _ = net(p, x, process.times[t], y if net.classes else None)
-            eps, v = np.split(output, 2, -1)
-            return eps, process.log_variance(v, t)
+        t, predict = n - 1 - position, predictor(net, p, process, y)
 
         def gradient(x: Array, t: Array, y: Array = y) -> Array:
             return guide.log_gradient(q, y)(x, process.times[t])

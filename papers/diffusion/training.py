@@ -16,6 +16,7 @@ from shared.losses import softmax_cross_entropy
 from shared.minibatch import minibatches
 from shared.optim import EMA, Adam, AdamW
 from shared.schedules import Cosine, Warmup
+from shared.threads import spread
 from shared.tree import Array, Tree
 
 MODELS = ("conditional", "unconditional", "additive")  # the last is conditional, its embedding added (Table 3)
@@ -164,12 +165,16 @@ def train(job: Job, run: Run) -> None:
 def gradient(
     net: UNet, p: Tree, diffusing: Process, x0: Array, y: Array, job: Job, rng: np.random.Generator
 ) -> tuple[float, Tree]:
-    """L_simple on a minibatch, and the gradient of L_hybrid."""
+    """L_simple on a minibatch, and the gradient of L_hybrid: each thread takes a part of it through the network."""
     x, t, noise = noised(diffusing, x0, rng)
-    output, pullback = net(p, x, diffusing.times[t], y if net.classes else None)
-    loss = hybrid(diffusing, output, x0, x, t, noise, WIDTH[job["data"]])
-    _, grads = pullback(loss.pullback(np.full_like(loss.simple, 1 / len(x0))))
-    return float(loss.simple.mean()), grads
+
+    def of(part: slice) -> tuple[float, Tree]:
+        output, pullback = net(p, x[part], diffusing.times[t[part]], y[part] if net.classes else None)
+        loss = hybrid(diffusing, output, x0[part], x[part], t[part], noise[part], WIDTH[job["data"]])
+        _, grads = pullback(loss.pullback(np.full_like(loss.simple, 1 / len(x0))))
+        return float(loss.simple.sum()) / len(x0), grads
+
+    return tree.added(spread(of, len(x0)))
 
 
 def evaluate(net: UNet, p: Tree, diffusing: Process, x0: Array, y: Array, job: Job) -> tuple[float, float]:
@@ -210,10 +215,8 @@ def train_classifier(job: Job, run: Run) -> None:
     for _ in run.steps():
         index = next(batches)
         x, t, _ = noised(diffusing, images.train[index], run.rng)
-        logits, pullback = net(p, x, diffusing.times[t])
-        loss, loss_pullback = softmax_cross_entropy(logits, images.train_labels[index])
-        run.check(float(loss.mean()))
-        _, grads = pullback(loss_pullback(np.full_like(loss, 1 / len(loss))))
+        loss, grads = classifier_gradient(net, p, x, diffusing.times[t], images.train_labels[index])
+        run.check(loss)
         optimizer.update({"all": buffer}, flat(grads), state)
 
     x0, y = images.test[:EVALUATED], images.test_labels[:EVALUATED]
@@ -223,3 +226,15 @@ def train_classifier(job: Job, run: Run) -> None:
         x = diffusing.q_sample(x0, t, rng.standard_normal(x0.shape, dtype=np.float32))
         logits, _ = net(p, x, diffusing.times[t])
         run.record(part="noisy", time=int(time), accuracy=float((logits.argmax(1) == y).mean()))
+
+
+def classifier_gradient(net: Classifier, p: Tree, x: Array, t: Array, y: Array) -> tuple[float, Tree]:
+    """The cross-entropy of a minibatch in nats, and its gradient, on threads as ``gradient``."""
+
+    def of(part: slice) -> tuple[float, Tree]:
+        logits, pullback = net(p, x[part], t[part])
+        loss, loss_pullback = softmax_cross_entropy(logits, y[part])
+        _, grads = pullback(loss_pullback(np.full_like(loss, 1 / len(y))))
+        return float(loss.sum()) / len(y), grads
+
+    return tree.added(spread(of, len(y)))

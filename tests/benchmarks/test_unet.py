@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from papers.diffusion.classifier import Classifier
 from papers.diffusion.guidance import ancestral_step
 from papers.diffusion.process import process
+from papers.diffusion.sampling import predictor
+from papers.diffusion.training import flat, gradient
 from papers.diffusion.unet import Plan, UNet
 from shared import tree
-from shared.losses import mse
 from shared.optim import Adam
 
 FORMATS = {"NCHW": torch.contiguous_format, "channels last": torch.channels_last}
@@ -149,20 +150,16 @@ class TorchClassifier(nn.Module):
 
 
 def training_step() -> Callable[[], object]:
+    """A minibatch's noise drawn, L_hybrid and Adam; PyTorch's step below has the noise given and L_simple alone."""
     rng, net, optimizer = np.random.default_rng(0), UNet(PLAN, CLASSES), Adam(1e-3)
     buffer, p = tree.flatten(net.init(rng))
     state = optimizer.init({"all": buffer})
-    x, noise = rng.standard_normal((2, BATCH, 28, 28, 1), np.float32)
-    t, y = rng.integers(0, 1000, BATCH), rng.integers(0, CLASSES, BATCH)
+    x0, y = rng.uniform(-1, 1, (BATCH, 28, 28, 1)).astype(np.float32), rng.integers(0, CLASSES, BATCH)
+    diffusing, job = process("cosine", 1000), {"data": "mnist"}
 
     def step() -> None:
-        output, pullback = net(p, x, t, y)
-        loss, loss_pullback = mse(output[..., 0].reshape(BATCH, -1), noise.reshape(BATCH, -1))
-        doutput = np.zeros_like(output)
-        doutput[..., 0] = loss_pullback(np.full_like(loss, 1 / BATCH)).reshape(BATCH, 28, 28)
-        _, grads = pullback(doutput)
-        flat = np.concatenate([leaf.ravel() for _, leaf in tree.leaves(grads)])
-        optimizer.update({"all": buffer}, {"all": flat}, state)
+        _, grads = gradient(net, p, diffusing, x0, y, job, rng)
+        optimizer.update({"all": buffer}, flat(grads), state)
 
     return step
 
@@ -186,15 +183,12 @@ def sampling_step() -> Callable[[], object]:
     rng, net, guide = np.random.default_rng(0), UNet(SAMPLED, CLASSES), Classifier(GUIDE, CLASSES)
     p, q, chain = net.init(rng), guide.init(rng), process("cosine", 1000).respaced(STEPS)
     x, y = rng.standard_normal((SAMPLES, 28, 28, 1), np.float32), rng.integers(0, CLASSES, SAMPLES)
-    gradient = guide.log_gradient(q, y)
+    guided = guide.log_gradient(q, y)
 
-    def predict(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        eps, v = np.split(net(p, x, chain.times[t], y)[0], 2, -1)
-        return eps, chain.log_variance(v, t)
-
+    predict = predictor(net, p, chain, y)
     return lambda: ancestral_step(
         chain, predict, x, STEPS // 2, rng.standard_normal(x.shape, np.float32),
-        lambda x, t: gradient(x, chain.times[t]), 1.0,
+        lambda x, t: guided(x, chain.times[t]), 1.0,
     )  # fmt: skip
 
 
