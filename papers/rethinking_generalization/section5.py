@@ -46,6 +46,7 @@ DOUBLE = 20_000  # the largest n in float64
 JITTER = {"float64": 1e-10, "float32": 1e-4}
 REFINEMENTS = 3
 AT_A_TIME = 256  # filters
+COSTLY = 10_000  # filters from which one seed has to do
 LARGE = 10**9  # bytes: one job of more than these at a time
 
 EQUATIONS, UNKNOWNS, EPOCHS, RECORD_EVERY = 50, 200, 300, 10  # of the SGD study
@@ -90,7 +91,7 @@ def points(name: str, n: int, dtype: str, seed: int) -> Points:
 def jobs(cfg: Any) -> list[Job]:
     """Every study of every seed, the largest matrices first. The bounds need Figure 1's trainings to be done.
 
-    The whole training set is the same for all seeds, and filters stop at the largest n in float64.
+    The whole training set is the same for all seeds, filters stop at the largest n in float64, and many have one seed.
     """
     problems = ((cfg.kernel_data, cfg.kernel_sizes, cfg.filters), ("cifar10", cfg.colour_sizes, cfg.colour_filters))
     found = [
@@ -98,7 +99,7 @@ def jobs(cfg: Any) -> list[Job]:
         for name, sizes, filter_count in problems
         for n in sorted(sizes, reverse=True)
         for count in ((0, filter_count) if n <= DOUBLE else (0,))
-        for seed in (cfg.seeds if n < TRAINING_IMAGES[name] else cfg.seeds[:1])
+        for seed in (cfg.seeds if n < TRAINING_IMAGES[name] and count < COSTLY else cfg.seeds[:1])
     ]
     for seed in cfg.seeds:
         widths = len(SPREADS) + len(READINGS)
