@@ -148,7 +148,7 @@ def overview(results: Sequence[Result], root: Path) -> str:
     """README.md's table: a row per paper and scale with the paper's headline claim."""
     if not results:
         return "No results yet."
-    header = ("paper", "figure", "paper's number", "ours", "verdict", "data", "time", "command")
+    header = ("paper", "figure", "headline claim", "paper's number", "ours", "verdict", "data", "time", "command")
     return _table(header, (_overview_row(result, root) for result in results))
 
 
@@ -162,6 +162,7 @@ def _overview_row(result: Result, root: Path) -> list[str]:
     return [
         title,
         figure,
+        cell(claim["statement"]),
         cell(claim["paper"]),
         cell(measured_text(claim)),
         f"{claim['verdict']} ({verdict_counts(result.ledger)})",

@@ -81,13 +81,13 @@ def test_each_scale_has_a_row_and_full_comes_first(tree: Path) -> None:
     (tree / "papers" / "toy" / "notes.md").touch()
     assert main([], tree) == 0
     assert table(tree) == [
-        "| paper | figure | paper's number | ours | verdict | data | time | command |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| [Toy \\| paper](papers/toy/notes.md) | [Figure 2](results/toy/full/headline.png) | 1.5 | 2 [1, 4] "
-        "| reproduced (2 claims: 1 reproduced, 1 not tested at this scale) | MNIST, full | 3 min 20 s "
+        "| paper | figure | headline claim | paper's number | ours | verdict | data | time | command |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| [Toy \\| paper](papers/toy/notes.md) | [Figure 2](results/toy/full/headline.png) | a &lt; b \\|c\\| | 1.5 "
+        "| 2 [1, 4] | reproduced (2 claims: 1 reproduced, 1 not tested at this scale) | MNIST, full | 3 min 20 s "
         "| `python papers/toy/run.py scale=full` |",
-        "| [Toy \\| paper](papers/toy/notes.md) | [Figure 2](results/toy/quick/headline.png) | 1.5 | 2 [1, 4] "
-        "| reproduced (2 claims: 1 reproduced, 1 not tested at this scale) | digits, quick | 42 s "
+        "| [Toy \\| paper](papers/toy/notes.md) | [Figure 2](results/toy/quick/headline.png) | a &lt; b \\|c\\| | 1.5 "
+        "| 2 [1, 4] | reproduced (2 claims: 1 reproduced, 1 not tested at this scale) | digits, quick | 42 s "
         "| `python papers/toy/run.py scale=full` |",
     ]
     assert (tree / "README.md").read_text().endswith("<!-- results:end -->\nafter\n")
