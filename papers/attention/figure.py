@@ -114,6 +114,7 @@ def variants(rows: pd.DataFrame, data: str) -> Figure:
         panel.set_yticks(places, [NAMES[variant] for variant in found])
         panel.set_ylim(-0.7, len(found) - 0.3)
         panel.set_xscale("symlog", linthresh=(0.1, 1)[column])
+        panel.margins(x=0.1)  # for the numbers
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel(f"{quantity} minus the base model's, validation")
     handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
