@@ -155,14 +155,31 @@ def test_responses_are_what_comes_out_of_the_norms() -> None:
     np.testing.assert_allclose(probes.responses(net, p, x)[4] / found[4], 3, rtol=1e-5)
 
 
-def test_gradient_norms_are_those_of_the_3x3_kernels_in_order() -> None:
+def test_kernel_norms_are_those_of_the_3x3_kernels_in_order() -> None:
     net = resnet(8, "B")
     p = net.init(np.random.default_rng(0))
     for i, (path, leaf) in enumerate(tree.leaves(tree.trainable(p))):
         leaf[...] = i if path.endswith("/W") else 0
-    norms = probes.gradient_norms(tree.trainable(p))
+    norms = probes.kernel_norms(tree.trainable(p))
     assert norms.shape == (7,)
     assert (np.diff(norms) > 0).all()
+
+
+def test_a_kernels_scale_does_not_change_its_norm_times_its_gradients() -> None:
+    rng, net = np.random.default_rng(0), resnet(8, "none")
+    p, x, y = net.init(rng), rng.standard_normal((8, 8, 8, 3)).astype(np.float32), np.arange(8)
+    found = []
+    for scale in (1, 7):
+        p["0"]["0"]["W"] *= scale
+        found.append((probes.kernel_norms(training.gradient(net, p, x, y)[2]), probes.kernel_norms(p)))
+    (gradients, kernels), (smaller, larger) = found
+    np.testing.assert_allclose(smaller[0], gradients[0] / 7, rtol=1e-3)
+    np.testing.assert_allclose(smaller * larger, gradients * kernels, rtol=1e-3)
+
+
+def test_the_first_layer_is_compared_with_the_median_one() -> None:
+    found = training.first_layer("x", np.array([[1.0, 2, 4], [9, 3, 1]]))
+    assert found == {"first_x_at_start": 0.5, "first_x_at_end": 3}
 
 
 CFG = {
@@ -252,6 +269,7 @@ def made_up_rows() -> pd.DataFrame:
                 errors = {"train_error": error + 10 * (3 - i) + seed, "test_error": 2 * error}
                 rows.append(own | {"part": "curve", "iteration": 10 * i} | errors)
             gradients = {"first_gradient_at_start": 0.5, "first_gradient_at_end": 0.2 + seed}
+            gradients |= {"first_scaled_gradient_at_start": 2.0, "first_scaled_gradient_at_end": 0.3 + seed}
             rows.append(own | {"part": "probe", "response": error} | gradients)
     return pd.DataFrame([*rows, {"kind": "study", "seed": 0, "part": "curve"}])
 
@@ -267,6 +285,7 @@ def test_claims_measure_what_they_say() -> None:
     assert values["resnet-responses-depth"] == pytest.approx([1 / 3, 1 / 3])
     assert values["resnet-responses-plain"] == pytest.approx([3 / 4, 3 / 4])
     assert values["resnet-gradients"] == pytest.approx([0.2, 0.5])
+    assert values["resnet-gradients-scaled"] == pytest.approx([0.3, 1.3])
     assert values["resnet-equal-parameters"] == [0]
     assert values["resnet-parameters-56"] == [pytest.approx(0.853, abs=1e-3)]
     untested = {"resnet-table6-20", "resnet-plain-110", "resnet-imagenet-34"}

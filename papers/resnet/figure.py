@@ -59,15 +59,20 @@ def responses(probes: Probes, data: str) -> Figure:
     for panel, order in ((ordered, "layer, from the input"), (ranked, "layer, by magnitude")):
         panel.set_xlabel(order)
         panel.set_ylabel("std of the response")
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_formatter("{x:g}")
         panel.legend(fontsize=7)
     finish(figure, f"{data}. Responses: outputs of 3x3 layers after BN, before ReLU or addition, on test images.")
     return figure
 
 
-def gradients(probes: Probes, data: str) -> Figure:
-    """The norm of the gradient of each 3x3 layer's kernel, before and after training."""
-    figure, panels = plot.panels(2)
-    for moment, (panel, title) in enumerate(zip(panels, ("before training", "after training"), strict=True)):
+def gradients(norms: Probes, kernels: Probes, data: str) -> Figure:
+    """The norm of the gradient of each 3x3 layer's kernel, before and after training, and times the kernel's norm."""
+    scaled = {key: norms[key] * kernels[key] for key in norms}
+    figure, panels = plot.panels(3)
+    shown = (("before training", norms, 0), ("after training", norms, 1), ("after, times the kernel's norm", scaled, 1))
+    for panel, (title, probes, moment) in zip(panels, shown, strict=True):
         for name, style in styles(probes):
             values = np.stack([array[moment] for key, array in probes.items() if key[:2] == name])
             lines(panel, 1 + np.arange(values.shape[1]), values, **style)
@@ -75,7 +80,7 @@ def gradients(probes: Probes, data: str) -> Figure:
         panel.set_title(title)
         panel.set_xlabel("layer, from the input")
         panel.set_ylabel("norm of the kernel's gradient")
-        panel.legend(fontsize=7)
+    panels[0].legend(fontsize=7)
     finish(figure, f"{data}. One minibatch of training images, statistics of the batch.")
     return figure
 
@@ -104,5 +109,14 @@ def lines(panel: Axes, x: Array, values: Array, **style: Any) -> None:
 
 
 def finish(figure: Figure, text: str, rows: pd.DataFrame | None = None) -> None:
-    seeds = "" if rows is None else " Seeds: " + ", ".join(map(str, sorted(rows["seed"].unique()))) + "."
-    plot.caption(figure, [text + seeds + " Lines: medians over seeds, bands: their range."])
+    seeds = "" if rows is None else f" Seeds: {seeds_of(rows)}."
+    plot.caption(figure, [f"{text}{seeds} Lines: medians over seeds, bands: their range."])
+
+
+def seeds_of(rows: pd.DataFrame) -> str:
+    """The seeds, of each depth where they differ."""
+    depths = sorted(rows["depth"].unique())
+    found = {depth: ", ".join(map(str, sorted(rows.loc[rows["depth"] == depth, "seed"].unique()))) for depth in depths}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return "; ".join(f"{depth:.0f} layers: {seeds}" for depth, seeds in found.items())

@@ -25,7 +25,7 @@ def responses(net: Sequential, p: Tree, x: Array) -> Array:
     return np.array(found)
 
 
-def gradient_norms(grads: Tree) -> Array:
-    """The Euclidean norm of the gradient of each 3x3 kernel, from the input to the output."""
-    kernels = (g for path, g in tree.leaves(grads) if path.endswith("/W") and g.shape[:2] == (3, 3))
-    return np.array([np.linalg.norm(g) for g in kernels])
+def kernel_norms(p: Tree) -> Array:
+    """The Euclidean norm of each 3x3 kernel, or of its gradient where p is a gradient, from the input to the output."""
+    kernels = (W for path, W in tree.leaves(p) if path.endswith("/W") and W.shape[:2] == (3, 3))
+    return np.array([np.linalg.norm(W) for W in kernels])

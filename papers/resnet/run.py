@@ -72,13 +72,14 @@ def measure(job: Job, run: Run) -> None:
 def draw(experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], study: Job, data: str) -> dict[str, bytes]:
     """Every figure as a PNG."""
     probes = {(j["depth"], j["shortcut"], j["seed"]): experiment.arrays(j) for j in jobs}
-    responses, gradients = (
-        {name: np.asarray(arrays[what]) for name, arrays in probes.items()} for what in ("responses", "gradients")
+    responses, gradients, kernels = (
+        {name: np.asarray(arrays[what]) for name, arrays in probes.items()}
+        for what in ("responses", "gradients", "kernels")
     )
     figures = {
         "headline": figure.headline(rows[rows["kind"] == "train"], data),
         "responses": figure.responses(responses, data),
-        "gradients": figure.gradients(gradients, data),
+        "gradients": figure.gradients(gradients, kernels, data),
         "cnn_study": cnn_study_figure.draw(rows[rows["kind"] == "study"], experiment.arrays(study)),
     }
     return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from papers.resnet.model import resnet
-from papers.resnet.probes import gradient_norms, responses
+from papers.resnet.probes import kernel_norms, responses
 from shared import tree
 from shared.augment import random_crop, random_flip
 from shared.datasets import load
@@ -131,15 +131,23 @@ def train(job: Job, run: Run) -> None:
             sums[:] = 0
 
     probe = train.x[: job["batch_size"]], train.y[: job["batch_size"]]
-    at_start, at_end = (gradient_norms(gradient(net, q, *probe)[2]) for q in (network(job)[1], tree.map(np.copy, p)))
+    moments = network(job)[1], tree.map(np.copy, p)  # start and end
+    gradients = np.stack([kernel_norms(gradient(net, q, *probe)[2]) for q in moments])
+    kernels = np.stack([kernel_norms(q) for q in moments])
     found = responses(net, p, test.x[:PROBED])
     run.record(
         part="probe",
         response=found.mean(),
-        first_gradient_at_start=at_start[0] / np.median(at_start),
-        first_gradient_at_end=at_end[0] / np.median(at_end),
+        **first_layer("gradient", gradients),
+        **first_layer("scaled_gradient", gradients * kernels),
     )
-    run.keep(responses=found, gradients=np.stack([at_start, at_end]))
+    run.keep(responses=found, gradients=gradients, kernels=kernels)
+
+
+def first_layer(name: str, values: Array) -> dict[str, float]:
+    """The first layer's of values (2, layers), at the start and at the end of training, over the median layer's."""
+    start, end = values[:, 0] / np.median(values, axis=1)
+    return {f"first_{name}_at_start": start, f"first_{name}_at_end": end}
 
 
 def gradient(net: Sequential, p: Tree, x: Array, y: Array) -> tuple[Array, Array, Tree]:
