@@ -71,15 +71,20 @@ def gradients(norms: Probes, kernels: Probes, data: str) -> Figure:
     """The norm of the gradient of each 3x3 layer's kernel, before and after training, and times the kernel's norm."""
     scaled = {key: norms[key] * kernels[key] for key in norms}
     figure, panels = plot.panels(3)
-    shown = (("before training", norms, 0), ("after training", norms, 1), ("after, times the kernel's norm", scaled, 1))
-    for panel, (title, probes, moment) in zip(panels, shown, strict=True):
+    norm, times_kernel = "norm of the kernel's gradient", "that times the kernel's norm"
+    shown = (
+        ("before training", norms, 0, norm),
+        ("after training", norms, 1, norm),
+        ("after training", scaled, 1, times_kernel),
+    )
+    for panel, (title, probes, moment, quantity) in zip(panels, shown, strict=True):
         for name, style in styles(probes):
             values = np.stack([array[moment] for key, array in probes.items() if key[:2] == name])
             lines(panel, 1 + np.arange(values.shape[1]), values, **style)
         panel.set_yscale("log")
         panel.set_title(title)
         panel.set_xlabel("layer, from the input")
-        panel.set_ylabel("norm of the kernel's gradient")
+        panel.set_ylabel(quantity)
     panels[0].legend(fontsize=7)
     finish(figure, f"{data}. One minibatch of training images, statistics of the batch.")
     return figure
