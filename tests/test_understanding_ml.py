@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from papers.understanding_ml.studies import STUDIES
-from papers.understanding_ml.study import per_seed
+from papers.understanding_ml.study import measured
 from shared.claims import judge
 from shared.experiment import Run, Setting
 
@@ -32,5 +32,5 @@ def test_study(name: str, tmp_path: Path) -> None:
 
 def test_a_claim_measures_nothing_where_its_part_was_not_recorded() -> None:
     rows = pd.DataFrame({"study": ["a", "a", "b"], "part": ["p", "p", "p"], "seed": [0, 1, 0], "x": [1.0, 2.0, 3.0]})
-    assert per_seed("a", "p", lambda seed: float(seed["x"].iloc[0]))(rows) == [1, 2]
-    assert per_seed("a", "q", lambda seed: float(seed["x"].iloc[0]))(rows) == []
+    assert measured("a", "p", lambda seed: float(seed["x"].iloc[0]))(rows) == [1, 2]
+    assert measured("a", "q", lambda seed: float(seed["x"].iloc[0]))(rows) == []

@@ -9,7 +9,7 @@ import pandas as pd
 from papers.attention.attention_study import CHANCE, DEEP, KEYS, LAYERS, NARROW, recurrent_slope
 from papers.attention.complexity import NARROW as FEW
 from papers.attention.complexity import SHORT
-from shared.claims import Claim
+from shared.claims import Claim, per_seed
 from shared.tree import Array
 
 Rows = pd.DataFrame
@@ -26,14 +26,12 @@ def study(rows: Rows, name: str) -> Rows:
     return own if own.empty else own[own["study"] == name]
 
 
-def per_seed(part: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
+def signals(part: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
     """A claim's measurement: ``value`` of a part's rows of each seed."""
 
     def measure(rows: Rows) -> list[float]:
         own = study(rows, "signals")
-        if own.empty:
-            return []
-        return [value(seed) for _, seed in own[own["part"] == part].groupby("seed")]
+        return per_seed(own if own.empty else own[own["part"] == part], value)
 
     return measure
 
@@ -182,7 +180,7 @@ SCALES: Sequence[Claim] = (
         "temperature",
         "Derived: dH/dT = Var_A(s) / T^3",
         "A higher temperature raises the entropy of every query's weights (smallest rise to the next one, nats)",
-        per_seed("temperature", lambda rows: float(rows["rise"].min())),
+        signals("temperature", lambda rows: float(rows["rise"].min())),
         between(-1e-12, inf),
         ">= 0, to rounding",
     ),
@@ -190,7 +188,7 @@ SCALES: Sequence[Claim] = (
         "hot",
         "Derived: log n - H = Var(s) / (2 T^2) for large T",
         "What the entropy lacks at T = 32, over the derived",
-        per_seed("temperature", hot),
+        signals("temperature", hot),
         within(1, 0.1),
         "1 +- 0.1",
     ),
@@ -198,7 +196,7 @@ SCALES: Sequence[Claim] = (
         "variance",
         "Section 3.2.1, footnote",
         "The variance of q.k is d_k (exponent of d_k)",
-        per_seed("scaling", lambda rows: exponent(of(rows, "d_k", "variance", scores="plain"))),
+        signals("scaling", lambda rows: exponent(of(rows, "d_k", "variance", scores="plain"))),
         within(1, 0.05),
         "1 +- 0.05",
         paper=1,
@@ -207,7 +205,7 @@ SCALES: Sequence[Claim] = (
         "variance-divided",
         "Section 3.2.1, footnote",
         "Divided by sqrt(d_k), scores have variance 1 (largest difference over d_k)",
-        per_seed("scaling", lambda rows: float(abs(of(rows, "d_k", "variance", scores="divided") - 1).max())),
+        signals("scaling", lambda rows: float(abs(of(rows, "d_k", "variance", scores="divided") - 1).max())),
         between(0, 0.1),
         "<= 0.1",
     ),
@@ -216,7 +214,7 @@ SCALES: Sequence[Claim] = (
         "Section 3.2.1",
         "Undivided, d_k = 1024 puts the softmax where its gradients are extremely small (median norm of its Jacobian, "
         "over the divided one's)",
-        per_seed("scaling", jacobian_ratio),
+        signals("scaling", jacobian_ratio),
         between(0, 0.05),
         "<= 0.05",
     ),
@@ -224,7 +222,7 @@ SCALES: Sequence[Claim] = (
         "jacobian-divided",
         "Section 3.2.1",
         "Divided, its gradients do not depend on d_k (largest over smallest median norm, from d_k = 16)",
-        per_seed("scaling", jacobian_spread),
+        signals("scaling", jacobian_spread),
         between(1, 1.1),
         "<= 1.1",
     ),
@@ -232,7 +230,7 @@ SCALES: Sequence[Claim] = (
         "jacobian-mean",
         "Derived: near ties of the two largest scores",
         "Undivided, the mean norm falls only as 1/sqrt(d_k): few queries have all of the gradient (exponent, from 256)",
-        per_seed("scaling", lambda rows: exponent(of(rows, "d_k", "mean", scores="plain"), 256)),
+        signals("scaling", lambda rows: exponent(of(rows, "d_k", "mean", scores="plain"), 256)),
         within(-0.5, 0.1),
         "-0.5 +- 0.1",
     ),
@@ -240,7 +238,7 @@ SCALES: Sequence[Claim] = (
         "positions",
         "Section 3.5",
         "PE(t) PE(t + k) depends on k alone (largest difference between two t, over |PE|^2)",
-        per_seed(
+        signals(
             "positions",
             lambda rows: float((rows["high"] - rows["low"])[rows["encoding"] == "sinusoidal"].max()),
         ),
@@ -251,7 +249,7 @@ SCALES: Sequence[Claim] = (
         "positions-logarithm",
         "Derived: 1 - (log k + 0.577) / log 10^4",
         "And falls with the logarithm of k (slope times log 10^4, k = 8 to 128)",
-        per_seed("positions", logarithmic),
+        signals("positions", logarithmic),
         within(-1, 0.1),
         "-1 +- 0.1",
     ),
@@ -261,7 +259,7 @@ NORMALISATION: Sequence[Claim] = (
         "no-layernorm",
         "Derived: the feed-forward's 1.32, before attention's",
         "Without LayerNorm each layer multiplies E[x^2] (geometric mean of 24)",
-        per_seed("depth", growth),
+        signals("depth", growth),
         between(1 + FEED_FORWARD, inf),
         ">= 1.32",
     ),
@@ -269,7 +267,7 @@ NORMALISATION: Sequence[Claim] = (
         "post-layernorm",
         "Section 3.1",
         "LayerNorm behind the sum keeps E[x^2] = 1 (largest difference over 24 layers)",
-        per_seed("depth", lambda rows: float(abs(of(rows, "layer", "square", norm="post").loc[1:] - 1).max())),
+        signals("depth", lambda rows: float(abs(of(rows, "layer", "square", norm="post").loc[1:] - 1).max())),
         between(0, 1e-3),
         "<= 0.001",
     ),
@@ -277,7 +275,7 @@ NORMALISATION: Sequence[Claim] = (
         "pre-layernorm",
         "Derived: feed-forward 0.32, attention at most 1",
         "LayerNorm in front of the sub-layer: each layer adds to E[x^2] (mean of 24)",
-        per_seed("depth", increment),
+        signals("depth", increment),
         between(FEED_FORWARD, 1 + FEED_FORWARD),
         "0.32 to 1.32",
     ),
@@ -285,7 +283,7 @@ NORMALISATION: Sequence[Claim] = (
         "training-none",
         "Section 3.1",
         "Six and six layers without LayerNorm stay above guessing (last training loss, nats a token)",
-        per_seed("training", last_loss("none")),
+        signals("training", last_loss("none")),
         between(CHANCE, inf),
         ">= 6/7 log 12 = 2.13",
     ),
@@ -293,7 +291,7 @@ NORMALISATION: Sequence[Claim] = (
         "training-post",
         "Section 3.1",
         "With it they learn (last training loss, nats a token)",
-        per_seed("training", last_loss("post")),
+        signals("training", last_loss("post")),
         between(0, CHANCE),
         "< 6/7 log 12 = 2.13",
     ),
@@ -301,7 +299,7 @@ NORMALISATION: Sequence[Claim] = (
         "training-pre",
         f"{XIONG}, abstract",
         "Without warm-up, pre-LN learns faster than post-LN (difference of the last training losses, nats a token)",
-        per_seed("training", lambda rows: last_loss("post")(rows) - last_loss("pre")(rows)),
+        signals("training", lambda rows: last_loss("post")(rows) - last_loss("pre")(rows)),
         between(0.1, inf),
         ">= 0.1",
     ),
@@ -309,7 +307,7 @@ NORMALISATION: Sequence[Claim] = (
         "post-depth",
         f"{XIONG}, theorem 1",
         "Post-LN: the last layer's gradient does not shrink with the number of layers (exponent, 2 to 12)",
-        per_seed("gradients", last_layer("post")),
+        signals("gradients", last_layer("post")),
         within(0, 0.15),
         "0 +- 0.15",
     ),
@@ -317,7 +315,7 @@ NORMALISATION: Sequence[Claim] = (
         "pre-depth",
         f"{XIONG}, theorem 1",
         "Pre-LN: it falls as 1/sqrt(layers) (exponent, 2 to 12)",
-        per_seed("gradients", last_layer("pre")),
+        signals("gradients", last_layer("pre")),
         within(-0.5, 0.15),
         "-0.5 +- 0.15",
     ),
@@ -325,7 +323,7 @@ NORMALISATION: Sequence[Claim] = (
         "post-layers",
         f"{XIONG}, abstract",
         "Post-LN: gradients are large near the output (first over last decoder layer of six)",
-        per_seed("gradients", first_over_last("post")),
+        signals("gradients", first_over_last("post")),
         between(0, 0.5),
         "<= 0.5",
     ),
@@ -333,7 +331,7 @@ NORMALISATION: Sequence[Claim] = (
         "pre-layers",
         f"{XIONG}, abstract",
         "Pre-LN: they are of one size (first over last decoder layer of six)",
-        per_seed("gradients", first_over_last("pre")),
+        signals("gradients", first_over_last("pre")),
         between(0.5, 2),
         "0.5 to 2",
     ),
@@ -428,7 +426,7 @@ COMPLEXITY: Sequence[Claim] = (
         "reach-recurrent",
         "Derived: sqrt(E[tanh'(z)^2])",
         "A recurrent layer's gradient decays with each position that it passes (factor from 8 to 64, over the derived)",
-        per_seed("reach", reach_factor),
+        signals("reach", reach_factor),
         within(1, 0.05),
         "1 +- 0.05",
     ),
@@ -436,7 +434,7 @@ COMPLEXITY: Sequence[Claim] = (
         "reach-attention",
         "Table 1, maximum path length",
         "Self-attention's reaches 64 positions back (first input's over last input's, root mean square)",
-        per_seed("reach", lambda rows: of(rows, "distance", "ratio", layer_type="self-attention layer")[64]),
+        signals("reach", lambda rows: of(rows, "distance", "ratio", layer_type="self-attention layer")[64]),
         between(0.01, inf),
         ">= 0.01",
     ),

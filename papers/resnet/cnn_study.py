@@ -17,7 +17,7 @@ import pandas as pd
 from papers.resnet.training import TRAIN, Split, gradient, images
 from papers.understanding_ml.neural_networks import ACTIVATIONS, moments
 from shared import tree
-from shared.claims import Claim
+from shared.claims import Claim, per_seed
 from shared.experiment import Job, Run
 from shared.init import Initializer, Normal, fans, glorot_normal, he_normal
 from shared.layers.base import Layer
@@ -230,15 +230,13 @@ def deep_stack(
     yield from zip(measured / measured[0], [1.0, *derived / measured[0]], strict=True)
 
 
-def per_seed(value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
+def studied(value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
     """A claim's measurement: ``value`` of the study's rows of each seed that got through all configurations."""
 
-    def measure(rows: Rows) -> list[float]:
-        own = rows[rows["kind"] == "study"]
-        whole = len(CONFIGURATIONS) * LAYERS
-        return [value(seed) for _, seed in own.groupby("seed") if (seed["part"] == "depth").sum() == whole]
+    def whole(seed: Rows) -> float | None:
+        return value(seed) if (seed["part"] == "depth").sum() == len(CONFIGURATIONS) * LAYERS else None
 
-    return measure
+    return lambda rows: per_seed(rows[rows["kind"] == "study"], whole)
 
 
 def by_layer(rows: Rows, column: str, part: str, **chosen: str) -> "pd.Series[float]":
@@ -302,7 +300,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-he-relu",
         source="He et al. 2015, eq. 10",
         statement="He's initialisation keeps E[a^2] over 20 ReLU layers without padding (layer 20 over the input)",
-        measure=per_seed(lambda rows: stack_factor("He", 0)(rows) ** DEEP),
+        measure=studied(lambda rows: stack_factor("He", 0)(rows) ** DEEP),
         holds=lambda ratio: 0.8 <= ratio <= 1.2,
         tolerance="1 +- 0.2",
     ),
@@ -310,7 +308,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-glorot-relu",
         source="Derived: n Var w = 1, E[relu(y)^2] = Var y / 2",
         statement="Glorot's lets it shrink, by a half (factor a layer, 19 layers)",
-        measure=per_seed(stack_factor("Glorot", 1)),
+        measure=studied(stack_factor("Glorot", 1)),
         holds=lambda factor: abs(factor - 0.5) <= 0.02,
         tolerance="0.5 +- 0.02; same direction below 1",
         same_direction=lambda factor: factor < 1,
@@ -319,7 +317,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-small-relu",
         source="Derived: n Var w / 2 = 3 * 128 * 0.01^2 / 2 = 0.0192",
         statement="A standard deviation of 0.01 is too small: E[a^2] shrinks faster (factor a layer, 19 layers)",
-        measure=per_seed(stack_factor("small", 1)),
+        measure=studied(stack_factor("small", 1)),
         holds=lambda factor: abs(factor / 0.0192 - 1) <= 0.04,
         tolerance="0.0192 +- 4 %; same direction below 1",
         same_direction=lambda factor: factor < 1,
@@ -329,7 +327,7 @@ CLAIMS: Sequence[Claim] = (
         source="Derived: the share of a window inside the border",
         statement="With zeros around 8x8 images E[a^2] shrinks with He's, as the border's windows hold fewer taps "
         "(factor a layer over the derived one; without the border's part it would be 1.08)",
-        measure=per_seed(
+        measure=studied(
             lambda rows: (
                 stack_factor("He", 0, padding="zeros")(rows)
                 / stack_factor("He", 0, "derived_square", padding="zeros")(rows)
@@ -342,7 +340,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-sigmoid-vanishes",
         source="Derived: sigmoid' <= 1/4, n Var w = 1",
         statement="Sigmoid gradients vanish: with Glorot's a layer leaves a quarter of them at most (root mean square)",
-        measure=per_seed(lambda rows: gradient_factor(rows, "Glorot", "off")),
+        measure=studied(lambda rows: gradient_factor(rows, "Glorot", "off")),
         holds=lambda factor: factor <= 0.25,
         tolerance="<= 0.25; same direction below 1",
         same_direction=lambda factor: factor < 1,
@@ -351,7 +349,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-sigmoid-derived",
         source="Derived: E[sigmoid'(y)^2] n Var w, and the border",
         statement="By the derived factor a layer, from each initialisation (largest relative difference)",
-        measure=per_seed(underived),
+        measure=studied(underived),
         holds=lambda difference: difference <= 0.1,
         tolerance="<= 0.1",
     ),
@@ -359,7 +357,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-sigmoid-bn",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="With BN a layer leaves half of the sigmoid's gradients at least",
-        measure=per_seed(lambda rows: gradient_factor(rows, "Glorot", "on")),
+        measure=studied(lambda rows: gradient_factor(rows, "Glorot", "on")),
         holds=lambda factor: factor >= 0.5,
         tolerance=">= 0.5; same direction above 0.25, the most without BN",
         same_direction=lambda factor: factor > 0.25,
@@ -369,7 +367,7 @@ CLAIMS: Sequence[Claim] = (
         source="He et al. 2015, section 2.2",
         statement="Without BN eight ReLU layers learn from He's start and not from Glorot's (difference of the last "
         "training losses, nats)",
-        measure=per_seed(he_gain),
+        measure=studied(he_gain),
         holds=lambda gain: gain >= 0.1,
         tolerance=">= 0.1; same direction above 0",
         same_direction=lambda gain: gain > 0,
@@ -378,7 +376,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-bn-learns",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="With BN every activation learns from every initialisation (largest last training loss, nats)",
-        measure=per_seed(lambda rows: float(final_losses(rows).loc["on"].to_numpy().max())),
+        measure=studied(lambda rows: float(final_losses(rows).loc["on"].to_numpy().max())),
         holds=lambda loss: loss <= 0.9 * log(CLASSES),
         tolerance="<= 0.9 log 10 = 2.07",
     ),
@@ -387,7 +385,7 @@ CLAIMS: Sequence[Claim] = (
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="BN makes ReLU's training insensitive to the initialisation (share of the best one's fall below log "
         "10 that the worst lacks)",
-        measure=per_seed(lambda rows: float(lacking(rows)["relu"])),
+        measure=studied(lambda rows: float(lacking(rows)["relu"])),
         holds=lambda share: share <= 0.25,
         tolerance="<= 0.25; same direction below 1, where the worst learns at all",
         same_direction=lambda share: share < 1,
@@ -396,7 +394,7 @@ CLAIMS: Sequence[Claim] = (
         id="resnet-cnn-bn-insensitive-all",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="And that of every activation (the largest of these shares)",
-        measure=per_seed(lambda rows: float(lacking(rows).max())),
+        measure=studied(lambda rows: float(lacking(rows).max())),
         holds=lambda share: share <= 0.5,
         tolerance="<= 0.5; same direction below 1",
         same_direction=lambda share: share < 1,

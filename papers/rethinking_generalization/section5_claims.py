@@ -29,7 +29,7 @@ def kernel(rows: Rows, ridge: float | None = 0.0, pixels: bool | None = True) ->
     return found if pixels is None or found.empty else found[(found["filters"] == 0) == pixels]
 
 
-def per_seed(rows: Rows, value: Callable[[Rows], float | None]) -> list[float]:
+def with_whole(rows: Rows, value: Callable[[Rows], float | None]) -> list[float]:
     """The value of each seed's rows, beside those of the whole training set, which all seeds share."""
     if rows.empty:
         return []
@@ -44,7 +44,7 @@ def along_n(column: str) -> Callable[[Rows], list[float]]:
     def value(found: Rows) -> float | None:
         return rank_correlation(list(found["n"]), list(found[column])) if found["n"].nunique() >= 4 else None
 
-    return lambda rows: per_seed(kernel(rows), value)
+    return lambda rows: with_whole(kernel(rows), value)
 
 
 def ridge_gain(rows: Rows) -> list[float]:
@@ -55,7 +55,7 @@ def ridge_gain(rows: Rows) -> list[float]:
         gain = float((errors[0.0] - errors.drop(columns=0.0).min(axis=1)).max())
         return round(gain - 100 / TEST_IMAGES[found["data"].iloc[0]], 6)  # equal but for rounding counts as equal
 
-    return per_seed(kernel(rows, ridge=None), value)
+    return with_whole(kernel(rows, ridge=None), value)
 
 
 def filters_against_pixels(rows: Rows) -> Rows:
@@ -77,7 +77,7 @@ def lower_error_larger_norm(rows: Rows) -> list[float]:
         ratio = last["norm_filters"] / last["norm"]
         return float(ratio if last["test_error_filters"] < last["test_error"] else 1 / ratio)
 
-    return per_seed(found, value)
+    return with_whole(found, value)
 
 
 def least_norm_excess(rows: Rows) -> list[float]:
@@ -87,7 +87,7 @@ def least_norm_excess(rows: Rows) -> list[float]:
         least = found.sort_values("norm").iloc[0]
         return float(least["test_error"] - found["test_error"].min())
 
-    return per_seed(own(rows, "bandwidth"), value)
+    return with_whole(own(rows, "bandwidth"), value)
 
 
 def reading_excess(rows: Rows) -> list[float]:
@@ -97,7 +97,7 @@ def reading_excess(rows: Rows) -> list[float]:
         chosen = found[found["reading"] == "exp(-bw d²)"]["test_error"].iloc[0]
         return float(chosen - found["test_error"].min())
 
-    return per_seed(own(rows, "bandwidth"), value)
+    return with_whole(own(rows, "bandwidth"), value)
 
 
 def other_readings(rows: Rows) -> list[float]:
@@ -198,7 +198,7 @@ CLAIMS: Sequence[Claim] = (
         id="rethinking-kernel-interpolates",
         source="Section 5",
         statement="A Gaussian kernel interpolates: largest training error without ridge over all n, pixels (%)",
-        measure=lambda rows: per_seed(kernel(rows), lambda found: float(found["train_error"].max())),
+        measure=lambda rows: with_whole(kernel(rows), lambda found: float(found["train_error"].max())),
         holds=lambda error: error == 0,
         tolerance="= 0",
     ),
@@ -206,7 +206,7 @@ CLAIMS: Sequence[Claim] = (
         id="rethinking-kernel-residual",
         source="Section 5",
         statement="And exactly: max |K alpha - Y| over all n (the jitter of the factor is refined away)",
-        measure=lambda rows: per_seed(kernel(rows), lambda found: float(found["residual"].max())),
+        measure=lambda rows: with_whole(kernel(rows), lambda found: float(found["residual"].max())),
         holds=lambda residual: residual < 1e-6,
         tolerance="< 1e-6",
     ),

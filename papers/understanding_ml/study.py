@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from shared.claims import Claim
+from shared.claims import Claim, per_seed
 from shared.experiment import Run
 from shared.tree import Array
 
@@ -39,13 +39,11 @@ def repeats(effort: float, at_quick: int, least: int = 2) -> int:
     return max(least, round(effort * at_quick))
 
 
-def per_seed(study: str, part: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
+def measured(study: str, part: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
     """A claim's measurement: ``value`` of each seed's rows of one part of a study, nothing where there are none."""
 
     def measure(rows: Rows) -> list[float]:
         own = rows[(rows["study"] == study) & (rows["part"] == part)]
-        if own.empty:
-            return []
-        return [value(seed) for _, seed in own_columns(own).groupby("seed")]
+        return per_seed(own if own.empty else own_columns(own), value)
 
     return measure

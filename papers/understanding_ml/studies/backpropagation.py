@@ -26,7 +26,7 @@ from papers.understanding_ml.backpropagation import (
     vec,
 )
 from papers.understanding_ml.jacobian import central, complex_step
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from papers.understanding_ml.tape import tanh
 from shared import plot, tree
 from shared.claims import Claim
@@ -377,7 +377,7 @@ CLAIMS = (
         source="Section 20.6, by matrix calculus",
         statement="Jacobians as matrices (Kronecker products, commutation, diagonals, a net's chain from both ends) "
         "are those of forward and reverse mode (largest relative difference)",
-        measure=per_seed("backpropagation", "identities", lambda seed: float(seed["difference"].max())),
+        measure=measured("backpropagation", "identities", lambda seed: float(seed["difference"].max())),
         holds=lambda difference: difference < 1e-12,
         tolerance="< 1e-12",
     ),
@@ -386,7 +386,7 @@ CLAIMS = (
         source="Section 20.6",
         statement="By hand, by tape and by the shared pullbacks: one loss and gradient of a two-layer net, for 8 "
         "activations and 2 losses (largest relative difference)",
-        measure=per_seed(
+        measure=measured(
             "backpropagation", "agreement", lambda seed: float(seed[["values", "tape", "pullbacks"]].max().max())
         ),
         holds=lambda difference: difference < 1e-12,
@@ -396,7 +396,7 @@ CLAIMS = (
         id="uml-backprop-complex-step",
         source="Section 20.6",
         statement="All three are the derivative: complex steps, which know no chain rule (largest relative difference)",
-        measure=per_seed("backpropagation", "agreement", lambda seed: float(seed["exact"].max())),
+        measure=measured("backpropagation", "agreement", lambda seed: float(seed["exact"].max())),
         holds=lambda difference: difference < 1e-12,
         tolerance="< 1e-12",
     ),
@@ -405,7 +405,7 @@ CLAIMS = (
         source="Section 20.6",
         statement="Central differences with step 1e-5 give all three, up to their own error (largest relative "
         "difference)",
-        measure=per_seed("backpropagation", "agreement", lambda seed: float(seed["central"].max())),
+        measure=measured("backpropagation", "agreement", lambda seed: float(seed["central"].max())),
         holds=lambda difference: difference < 1e-7,
         tolerance="< 1e-7",
     ),
@@ -414,7 +414,7 @@ CLAIMS = (
         source="Derived in the notes",
         statement="Multiplications counted are those derived: all of the tape's, and those in matrix products by hand "
         "and by pullbacks (largest relative difference)",
-        measure=per_seed("backpropagation", "costs", lambda seed: float(seed["formula"].max())),
+        measure=measured("backpropagation", "costs", lambda seed: float(seed["formula"].max())),
         holds=lambda difference: difference == 0,
         tolerance="= 0",
     ),
@@ -423,7 +423,7 @@ CLAIMS = (
         source="Cheap gradient principle",
         statement="A gradient in reverse mode costs at most 4 forward passes, in multiplications, from depth 2 to 32 "
         "and width 16 to 256 (largest, of tape and pullbacks)",
-        measure=per_seed("backpropagation", "costs", lambda seed: float(seed[["reverse", "pullbacks"]].max().max())),
+        measure=measured("backpropagation", "costs", lambda seed: float(seed[["reverse", "pullbacks"]].max().max())),
         holds=lambda ratio: ratio <= 4,
         tolerance="<= 4",
     ),
@@ -432,7 +432,7 @@ CLAIMS = (
         source="Derived in the notes",
         statement="One direction forward costs as many multiplications as the whole way back (the ratio farthest from "
         "1, over depths and widths)",
-        measure=per_seed(
+        measure=measured(
             "backpropagation",
             "costs",
             lambda seed: float(seed["direction"].iloc[(seed["direction"] - 1).abs().argmax()]),
@@ -445,7 +445,7 @@ CLAIMS = (
         source="Derived in the notes",
         statement="A gradient in forward mode costs in proportion to the parameters (slope in log-log of its cost over "
         "reverse mode's, 19 to 259 parameters, every direction counted)",
-        measure=per_seed("backpropagation", "forward", slope),
+        measure=measured("backpropagation", "forward", slope),
         holds=lambda exponent: abs(exponent - 1) < 0.05,
         tolerance="1 +- 0.05",
     ),
@@ -456,8 +456,8 @@ CLAIMS = (
         measure=lambda rows: [
             max(pair)
             for pair in zip(
-                per_seed("backpropagation", "forward", lambda seed: float(seed["difference"].max()))(rows),
-                per_seed("backpropagation", "jacobians", lambda seed: float(seed["difference"].max()))(rows),
+                measured("backpropagation", "forward", lambda seed: float(seed["difference"].max()))(rows),
+                measured("backpropagation", "jacobians", lambda seed: float(seed["difference"].max()))(rows),
                 strict=True,
             )
         ],
@@ -468,7 +468,7 @@ CLAIMS = (
         id="uml-autodiff-crossover",
         source="Derived in the notes",
         statement="The Jacobian of R^n -> R^m is cheaper in forward mode as soon as m > n (m/n where the costs cross)",
-        measure=per_seed("backpropagation", "jacobians", crossover),
+        measure=measured("backpropagation", "jacobians", crossover),
         holds=lambda aspect: abs(aspect - 1) < 0.05,
         tolerance="1 +- 0.05",
     ),

@@ -18,7 +18,7 @@ from papers.understanding_ml.bayesian_regression import (
     update,
 )
 from papers.understanding_ml.linear_regression import normal_equations, powers
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.experiment import Run
@@ -219,7 +219,7 @@ CLAIMS = (
         id="uml-bayes-ridge-map",
         source="Section 13.1, 24.5",
         statement="Ridge regression with ridge = alpha/beta is the posterior mean (largest difference)",
-        measure=per_seed("bayesian_regression", "line", lambda seed: float(seed["ridge"].max())),
+        measure=measured("bayesian_regression", "line", lambda seed: float(seed["ridge"].max())),
         holds=lambda difference: difference < 1e-10,
         tolerance="< 1e-10",
     ),
@@ -227,7 +227,7 @@ CLAIMS = (
         id="uml-bayes-sequential",
         source="Bishop 2006, chapter 3",
         statement="Updates one example at a time, in two orders, give the posterior of the batch (largest difference)",
-        measure=per_seed("bayesian_regression", "line", lambda seed: float(seed["sequential"].max())),
+        measure=measured("bayesian_regression", "line", lambda seed: float(seed["sequential"].max())),
         holds=lambda difference: difference < 1e-10,
         tolerance="< 1e-10",
     ),
@@ -235,7 +235,7 @@ CLAIMS = (
         id="uml-bayes-variance-falls",
         source="Bishop 2006, Fig. 3.8",
         statement="The predictive variance falls with every example, everywhere (largest rise)",
-        measure=per_seed("bayesian_regression", "bands", lambda seed: float(seed["rise"].max())),
+        measure=measured("bayesian_regression", "bands", lambda seed: float(seed["rise"].max())),
         holds=lambda rise: rise <= 1e-12,
         tolerance="<= 0, up to 1e-12 of rounding",
     ),
@@ -243,7 +243,7 @@ CLAIMS = (
         id="uml-bayes-coverage",
         source="By construction",
         statement="95 % of new y lie in the 95 % band, for every m (largest difference, in standard errors)",
-        measure=per_seed(
+        measure=measured(
             "bayesian_regression",
             "coverage",
             lambda seed: float(((seed["full"] - 0.95).abs() / seed["error"]).max()),
@@ -255,7 +255,7 @@ CLAIMS = (
         id="uml-bayes-noise-only",
         source="Bishop 2006, chapter 3",
         statement="The band of the noise alone, around the same mean, covers too little (share at m = 4)",
-        measure=per_seed(
+        measure=measured(
             "bayesian_regression", "coverage", lambda seed: float(seed.loc[seed["m"] == 4, "noise_only"].iloc[0])
         ),
         holds=lambda share: share < 0.9,
@@ -265,7 +265,7 @@ CLAIMS = (
         id="uml-bayes-evidence-degree",
         source="Bishop 2006, chapter 3",
         statement="The mean log evidence is largest at the degree of the truth",
-        measure=per_seed(
+        measure=measured(
             "bayesian_regression", "degrees", lambda seed: float(seed.sort_values("evidence")["degree"].iloc[-1])
         ),
         holds=lambda degree: degree == TRUTH,
@@ -275,7 +275,7 @@ CLAIMS = (
         id="uml-bayes-error-degree",
         source="Bishop 2006, chapter 3",
         statement="So is the mean test error smallest there: no validation set was needed",
-        measure=per_seed(
+        measure=measured(
             "bayesian_regression", "degrees", lambda seed: float(seed.sort_values("error")["degree"].iloc[0])
         ),
         holds=lambda degree: degree == TRUTH,
@@ -285,7 +285,7 @@ CLAIMS = (
         id="uml-bayes-fixed-point",
         source="Bishop 2006, chapter 3",
         statement="No alpha, beta on a grid of factors 0.01 to 100 has more evidence than the fixed point (nats more)",
-        measure=per_seed("bayesian_regression", "precisions", lambda seed: float(seed["excess"].max())),
+        measure=measured("bayesian_regression", "precisions", lambda seed: float(seed["excess"].max())),
         holds=lambda excess: excess <= 1e-6,
         tolerance="<= 1e-6",
     ),

@@ -15,7 +15,7 @@ from papers.understanding_ml.clustering import (
     purity,
     uniform,
 )
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.datasets import load
@@ -206,7 +206,7 @@ CLAIMS = (
         id="uml-kmeans-monotone",
         source="Chapter 22",
         statement="Lloyd's iteration never raises the objective (largest rise, in units of its first value)",
-        measure=per_seed("clustering", "descent", lambda seed: float(seed["rise"].max())),
+        measure=measured("clustering", "descent", lambda seed: float(seed["rise"].max())),
         holds=lambda rise: rise <= 1e-12,
         tolerance="<= 0, up to rounding (1e-12)",
     ),
@@ -214,7 +214,7 @@ CLAIMS = (
         id="uml-kmeans-fixed-point",
         source="Chapter 22",
         statement="At the end centres are means and points are with their nearest centre (largest distance off)",
-        measure=per_seed("clustering", "descent", lambda seed: float(seed["off_fixed_point"].max())),
+        measure=measured("clustering", "descent", lambda seed: float(seed["off_fixed_point"].max())),
         holds=lambda distance: distance < 1e-12,
         tolerance="< 1e-12",
     ),
@@ -222,7 +222,7 @@ CLAIMS = (
         id="uml-kmeans-plus-plus-better",
         source="Arthur and Vassilvitskii 2007",
         statement="k-means++ ends lower than random seeding (ratio of the mean final objectives, averaged over k)",
-        measure=per_seed("clustering", "seeding", against_random),
+        measure=measured("clustering", "seeding", against_random),
         holds=lambda ratio: ratio < 1,
         tolerance="< 1",
     ),
@@ -230,7 +230,7 @@ CLAIMS = (
         id="uml-kmeans-plus-plus-bound",
         source="Arthur and Vassilvitskii 2007",
         statement="E[objective of k-means++ seeds] <= 8 (ln k + 2) times the best (largest ratio of the two over k)",
-        measure=per_seed("clustering", "seeding", against_bound),
+        measure=measured("clustering", "seeding", against_bound),
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
     ),
@@ -239,7 +239,7 @@ CLAIMS = (
         source="Chapter 22",
         statement="On a w x 1 rectangle random seeding ends at (w^2+2)/3 times the best on average, k-means++ at "
         "(3w^2+1)/(2w^2+2) < 3/2 (largest difference, in standard errors)",
-        measure=per_seed("clustering", "rectangle", lambda seed: float(seed["off"].max())),
+        measure=measured("clustering", "rectangle", lambda seed: float(seed["off"].max())),
         holds=lambda errors: errors < 3,
         tolerance="< 3",
     ),
@@ -247,7 +247,7 @@ CLAIMS = (
         id="uml-kmeans-digits",
         source="Chapter 22, on digits",
         statement="Ten clusters of digits, found without labels, are of one digit each for the most part (purity)",
-        measure=per_seed("clustering", "digits", lambda seed: float(seed["purity"].max())),
+        measure=measured("clustering", "digits", lambda seed: float(seed["purity"].max())),
         holds=lambda share: share > 0.5,
         tolerance="> 0.5",
     ),

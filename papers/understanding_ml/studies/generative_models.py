@@ -27,7 +27,7 @@ from papers.understanding_ml.generative_models import (
     spherical,
 )
 from papers.understanding_ml.learning_theory import finite_class_bound
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.experiment import Run
@@ -273,7 +273,7 @@ CLAIMS = (
         id="uml-mle-hoeffding",
         source="Eq. 24.2",
         statement="|theta estimate - theta| > sqrt(log(2/delta)/(2m)) in at most a share delta (largest share/delta)",
-        measure=per_seed("generative_models", "coins", lambda seed: float((seed["share"] / seed["delta"]).max())),
+        measure=measured("generative_models", "coins", lambda seed: float((seed["share"] / seed["delta"]).max())),
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
     ),
@@ -281,7 +281,7 @@ CLAIMS = (
         id="uml-em-monotone",
         source="Chapter 24",
         statement="EM never lowers the log-likelihood, nor where a component collapses to the floor (largest fall)",
-        measure=per_seed("generative_models", "climbs", lambda seed: float(seed["fall"].max())),
+        measure=measured("generative_models", "climbs", lambda seed: float(seed["fall"].max())),
         holds=lambda fall: fall <= 1e-10,
         tolerance="<= 0, up to rounding (1e-10)",
     ),
@@ -289,7 +289,7 @@ CLAIMS = (
         id="uml-em-hard-limit",
         source="Chapter 24",
         statement=f"EM with covariances s^2 I assigns points as k-means does at s = {DEVIATIONS[-1]} (share elsewhere)",
-        measure=per_seed(
+        measure=measured(
             "generative_models", "limit", lambda seed: float(seed.sort_values("deviation")["share"].iloc[0])
         ),
         holds=lambda share: share == 0,
@@ -299,7 +299,7 @@ CLAIMS = (
         id="uml-naive-bayes-optimal",
         source="Chapter 24",
         statement="On independent features naive Bayes comes to the Bayes rule (difference at m = 12800, points)",
-        measure=per_seed("generative_models", "risks", excess_where_it_holds),
+        measure=measured("generative_models", "risks", excess_where_it_holds),
         holds=lambda points: points <= 2,
         tolerance="<= 2",
     ),
@@ -307,7 +307,7 @@ CLAIMS = (
         id="uml-naive-bayes-correlated",
         source="Chapter 24",
         statement="On correlated features it does not: its error less the linear discriminant's (m = 12800, points)",
-        measure=per_seed("generative_models", "risks", excess_of_correlation),
+        measure=measured("generative_models", "risks", excess_of_correlation),
         holds=lambda points: points > 2,
         tolerance="> 2",
     ),
@@ -315,7 +315,7 @@ CLAIMS = (
         id="uml-lda-linear",
         source="Chapter 24",
         statement="The log-odds of Gaussians with one covariance are <w, x> + b (largest difference)",
-        measure=per_seed("generative_models", "halfspaces", lambda seed: float(seed["bend"].max())),
+        measure=measured("generative_models", "halfspaces", lambda seed: float(seed["bend"].max())),
         holds=lambda difference: difference < 1e-9,
         tolerance="< 1e-9",
     ),
@@ -323,7 +323,7 @@ CLAIMS = (
         id="uml-lda-rate",
         source="Chapter 24",
         statement="The fitted (w, b) comes to the truth's: slope of the log of its distance against log m",
-        measure=per_seed(
+        measure=measured(
             "generative_models",
             "halfspaces",
             lambda seed: float(np.polyfit(np.log(seed["m"]), np.log(seed["off"]), 1)[0]),

@@ -25,7 +25,7 @@ from papers.understanding_ml.jacobian import (
     stretches,
 )
 from papers.understanding_ml.jacobian_page import page
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot, tree
 from shared.claims import Claim
 from shared.experiment import Run
@@ -484,7 +484,7 @@ def more(rows: Rows, arrays: Mapping[str, Array]) -> dict[str, bytes]:
 
 def median_of(part: str) -> Callable[[Rows], list[float]]:
     """A claim's measurement: the (largest) median that a seed recorded of this part."""
-    return per_seed(NAME, part, lambda seed: float(seed["median"].max()))
+    return measured(NAME, part, lambda seed: float(seed["median"].max()))
 
 
 def steepness(method: str) -> Callable[[Rows], list[float]]:
@@ -494,17 +494,17 @@ def steepness(method: str) -> Callable[[Rows], list[float]]:
         own = seed[seed["fit"].str.startswith(method)]
         return float((own["slope"] - own["power"]).abs().max())
 
-    return per_seed(NAME, "slopes", value)
+    return measured(NAME, "slopes", value)
 
 
 def minimum(method: str, column: str) -> Callable[[Rows], list[float]]:
     """A claim's measurement: log10 of the best h of a method, or of its error there."""
-    return per_seed(NAME, "minima", lambda seed: float(seed.loc[seed["method"] == method, column].iloc[0]))
+    return measured(NAME, "minima", lambda seed: float(seed.loc[seed["method"] == method, column].iloc[0]))
 
 
 def by_depth(net: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
     """A claim's measurement: ``value`` of the rows of one kind of network, by depth."""
-    return per_seed(NAME, "depth", lambda seed: value(seed[seed["net"] == net].sort_values("layers")))
+    return measured(NAME, "depth", lambda seed: value(seed[seed["net"] == net].sort_values("layers")))
 
 
 def growth(column: str, power: int) -> Callable[[Rows], float]:
@@ -569,7 +569,7 @@ CLAIMS = (
         id="uml-jac-complex-exact",
         source="Derived in the notes",
         statement="The complex step has no V: error for every h from 1e-8 down to 1e-300 (largest)",
-        measure=per_seed(NAME, "complex", lambda seed: float(seed["worst"].iloc[0])),
+        measure=measured(NAME, "complex", lambda seed: float(seed["worst"].iloc[0])),
         holds=lambda error: error < 1e-15,
         tolerance="< 1e-15",
     ),
@@ -619,7 +619,7 @@ CLAIMS = (
         id="uml-jac-tangent-plane",
         source="Taylor's theorem, first order",
         statement="What the tangent plane misses at distance d goes as d^2 (fitted power, d from 1e-4 to 1e-2)",
-        measure=per_seed(NAME, "tangent", lambda seed: float(seed["plane"].iloc[0])),
+        measure=measured(NAME, "tangent", lambda seed: float(seed["plane"].iloc[0])),
         holds=lambda power: abs(power - 2) < 0.05,
         tolerance="2 +- 0.05",
     ),
@@ -627,7 +627,7 @@ CLAIMS = (
         id="uml-jac-parabola",
         source="Taylor's theorem, second order",
         statement="What is left beside the Hessian's term goes as d^3 (fitted power, d from 1e-4 to 1e-2)",
-        measure=per_seed(NAME, "tangent", lambda seed: float(seed["parabola"].iloc[0])),
+        measure=measured(NAME, "tangent", lambda seed: float(seed["parabola"].iloc[0])),
         holds=lambda power: abs(power - 3) < 0.05,
         tolerance="3 +- 0.05",
     ),
@@ -636,7 +636,7 @@ CLAIMS = (
         source="By hand",
         statement="Gradient ascent on hills ends where the Hessian has the eigenvalues -2 sqrt(2/e) and -sqrt(2/e) "
         "(largest relative difference)",
-        measure=per_seed(NAME, "top", lambda seed: float(seed["error"].iloc[0])),
+        measure=measured(NAME, "top", lambda seed: float(seed["error"].iloc[0])),
         holds=lambda error: error < 1e-10,
         tolerance="< 1e-10",
     ),
@@ -644,7 +644,7 @@ CLAIMS = (
         id="uml-jac-fold",
         source="By hand",
         statement="The map fold multiplies areas by 1 - y cos x (largest difference, squares of side 1e-3)",
-        measure=per_seed(NAME, "fold", lambda seed: float(seed["error"].max())),
+        measure=measured(NAME, "fold", lambda seed: float(seed["error"].max())),
         holds=lambda error: error < 1e-5,
         tolerance="< 1e-5",
     ),
@@ -653,7 +653,7 @@ CLAIMS = (
         source="Marchenko and Pastur 1967, for half of the rows",
         statement="The largest singular value of a plain ReLU layer with He's variance is sqrt(2) + 1 for infinite "
         "width (mean over layers; tolerance: width^(-2/3), the size of the edge's fluctuations)",
-        measure=per_seed(NAME, "layer", lambda seed: float(seed.loc[seed["net"] == PLAIN, "largest"].iloc[0])),
+        measure=measured(NAME, "layer", lambda seed: float(seed.loc[seed["net"] == PLAIN, "largest"].iloc[0])),
         holds=lambda edge: abs(edge / (np.sqrt(2) + 1) - 1) < WIDTH ** (-2 / 3),
         tolerance="2.414 +- 6.25 %",
     ),
@@ -661,7 +661,7 @@ CLAIMS = (
         id="uml-jac-layer-zeros",
         source="Symmetry of the weights",
         statement="Half of a plain ReLU layer's singular values are 0 (share; tolerance: 3 standard errors of 16,384)",
-        measure=per_seed(NAME, "layer", lambda seed: float(seed.loc[seed["net"] == PLAIN, "zeros"].iloc[0])),
+        measure=measured(NAME, "layer", lambda seed: float(seed.loc[seed["net"] == PLAIN, "zeros"].iloc[0])),
         holds=lambda share: abs(share - 0.5) < 0.012,
         tolerance="0.5 +- 0.012",
     ),

@@ -15,7 +15,7 @@ from papers.understanding_ml.linear_regression import (
     orthogonal,
     powers,
 )
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.experiment import Run
@@ -130,7 +130,7 @@ CLAIMS = (
         id="uml-linreg-solvers",
         source="Section 9.2.1",
         statement="Normal equations, QR and pseudo-inverse agree, also on singular X (largest difference)",
-        measure=per_seed(
+        measure=measured(
             "linear_regression", "solvers", lambda seed: float(seed[["difference", "singular"]].max().max())
         ),
         holds=lambda difference: difference < 1e-10,
@@ -140,7 +140,7 @@ CLAIMS = (
         id="uml-linreg-gd-bound",
         source="Section 14.1, for a quadratic",
         statement="Gradient descent stays below |w_0 - w*| ((kappa-1)/(kappa+1))^t (largest ratio to it)",
-        measure=per_seed("linear_regression", "descent", lambda seed: float(seed["excess"].max())),
+        measure=measured("linear_regression", "descent", lambda seed: float(seed["excess"].max())),
         holds=lambda ratio: ratio <= 1 + 1e-9,
         tolerance="<= 1",
     ),
@@ -148,7 +148,7 @@ CLAIMS = (
         id="uml-linreg-sigma-bias",
         source="Section 24.1.1",
         statement="E[sigma^2 estimate] = (m-1)/m sigma^2 (largest difference over m, in standard errors)",
-        measure=per_seed(
+        measure=measured(
             "linear_regression",
             "bias",
             lambda seed: float((abs(seed["mean"] - (seed["m"] - 1) / seed["m"]) / seed["error"]).max()),
@@ -160,7 +160,7 @@ CLAIMS = (
         id="uml-poly-training",
         source="Section 11.2",
         statement="Training error falls with every degree (largest rise from a degree to the next)",
-        measure=per_seed("linear_regression", "degrees", lambda seed: float(seed["training"].diff().max())),
+        measure=measured("linear_regression", "degrees", lambda seed: float(seed["training"].diff().max())),
         holds=lambda rise: rise < 0,
         tolerance="< 0",
     ),
@@ -169,7 +169,7 @@ CLAIMS = (
         source="Section 11.2",
         statement="Validation error is smallest at the degree of the truth",
         paper=3,
-        measure=per_seed(
+        measure=measured(
             "linear_regression", "degrees", lambda seed: float(seed.sort_values("validation")["degree"].iloc[0])
         ),
         holds=lambda degree: degree == 3,

@@ -16,7 +16,7 @@ from papers.understanding_ml.logistic_regression import (
     sigmoid,
     smoothness,
 )
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.experiment import Run
@@ -202,7 +202,7 @@ CLAIMS = (
         id="uml-logreg-convex",
         source="Chapter 12, for the loss of 9.3",
         statement="The Hessian has no negative eigenvalue (smallest over a grid of weights, two and three classes)",
-        measure=per_seed(NAME, "convex", lambda seed: float(seed["smallest"].min())),
+        measure=measured(NAME, "convex", lambda seed: float(seed["smallest"].min())),
         holds=lambda smallest: smallest >= -1e-12,
         tolerance=">= -1e-12",
     ),
@@ -210,7 +210,7 @@ CLAIMS = (
         id="uml-logreg-surrogate",
         source="Chapter 12, for the loss of 9.3",
         statement="0-1 loss <= logistic loss / log 2 on every example (largest difference over a grid of weights)",
-        measure=per_seed(NAME, "surrogate", lambda seed: float(seed["excess"].max())),
+        measure=measured(NAME, "surrogate", lambda seed: float(seed["excess"].max())),
         holds=lambda excess: excess <= 1e-12,
         tolerance="<= 0 to rounding",
     ),
@@ -218,7 +218,7 @@ CLAIMS = (
         id="uml-logreg-newton-steps",
         source="Newton's method on the loss of 9.3",
         statement="Newton's steps from 0 to a gradient norm below 1e-10 (most of two and three classes)",
-        measure=per_seed(NAME, "newton", lambda seed: float(seed["steps"].max())),
+        measure=measured(NAME, "newton", lambda seed: float(seed["steps"].max())),
         holds=lambda steps: steps <= 10,
         tolerance="<= 10",
     ),
@@ -226,7 +226,7 @@ CLAIMS = (
         id="uml-logreg-newton-order",
         source="Newton's method on the loss of 9.3",
         statement="Newton converges quadratically (order of the last gradient norms above 1e-13, lowest of the two)",
-        measure=per_seed(NAME, "newton", lambda seed: float(seed["order"].min())),
+        measure=measured(NAME, "newton", lambda seed: float(seed["order"].min())),
         holds=lambda order: order > 1.7,
         tolerance="> 1.7",
         same_direction=lambda order: order > 1.2,
@@ -235,7 +235,7 @@ CLAIMS = (
         id="uml-logreg-gd-bound",
         source="Section 14.1, for a smooth loss and step size 1/L",
         statement="Gradient descent: F(w_t) - F(w*) <= L |w*|^2 / (2 t) (largest ratio to it)",
-        measure=per_seed(NAME, "descent", bound_ratio),
+        measure=measured(NAME, "descent", bound_ratio),
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
     ),
@@ -243,7 +243,7 @@ CLAIMS = (
         id="uml-logreg-norm-slope",
         source=SOUDRY,
         statement="Separable data: |w_t| grows by 1 / margin for each unit of log t (slope, margin 1)",
-        measure=per_seed(NAME, "separable", lambda seed: late_fit(seed, "norm")[0]),
+        measure=measured(NAME, "separable", lambda seed: late_fit(seed, "norm")[0]),
         holds=lambda slope: abs(slope - 1) < 0.1,
         tolerance="1 +- 0.1",
         same_direction=lambda slope: slope > 0,
@@ -252,7 +252,7 @@ CLAIMS = (
         id="uml-logreg-norm-linear",
         source=SOUDRY,
         statement="Separable data: |w_t| is linear in log t (R^2 of the line, last two decades of t)",
-        measure=per_seed(NAME, "separable", lambda seed: late_fit(seed, "norm")[1]),
+        measure=measured(NAME, "separable", lambda seed: late_fit(seed, "norm")[1]),
         holds=lambda r2: r2 > 0.99,
         tolerance="> 0.99",
     ),
@@ -260,7 +260,7 @@ CLAIMS = (
         id="uml-logreg-loss-rate",
         source=SOUDRY,
         statement="Separable data: the loss falls as 1/t (slope of its logarithm against log t, last two decades)",
-        measure=per_seed(
+        measure=measured(
             NAME, "separable", lambda seed: late_fit(seed.assign(log_loss=np.log(seed["loss"])), "log_loss")[0]
         ),
         holds=lambda slope: abs(slope + 1) < 0.1,
@@ -271,7 +271,7 @@ CLAIMS = (
         id="uml-logreg-direction",
         source=SOUDRY,
         statement="Separable data: the angle to the maximum margin falls (largest ratio to the one before, t > 100)",
-        measure=per_seed(
+        measure=measured(
             NAME,
             "separable",
             lambda seed: float((seed["angle"] / seed["angle"].shift())[seed["t"] > 100].max()),

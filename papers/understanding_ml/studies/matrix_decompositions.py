@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from papers.understanding_ml.eigen import Eigen, eigen_jacobi, eigen_qr, jacobi_sweeps, qr_iterates
 from papers.understanding_ml.linear_systems import projection, pseudo_inverse, solve
 from papers.understanding_ml.qr import qr
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from papers.understanding_ml.svd import (
     SVD,
     low_rank,
@@ -452,7 +452,7 @@ def largest(part: str, column: str, way: tuple[str, str] | None = None) -> Calla
         own = seed if way is None else seed[seed[way[0]] == way[1]]
         return float(own[column].max())
 
-    return per_seed("matrix_decompositions", part, value)
+    return measured("matrix_decompositions", part, value)
 
 
 def slope(way: str) -> Callable[[Rows], list[float]]:
@@ -462,7 +462,7 @@ def slope(way: str) -> Callable[[Rows], list[float]]:
         own = seed[(seed["way"] == way) & (seed["kappa"] >= 100)]
         return float(np.polyfit(np.log(own["kappa"]), np.log(own["error"]), 1)[0])
 
-    return per_seed("matrix_decompositions", "solving", value)
+    return measured("matrix_decompositions", "solving", value)
 
 
 def left(seed: Rows, way: str) -> Array:
@@ -599,7 +599,7 @@ CLAIMS = (
         id="uml-jacobi-quadratic",
         source=NOTES,
         statement="Below gap / 4, a sweep of Jacobi squares what is off the diagonal (largest off_{t+1} gap / off_t^2)",
-        measure=per_seed("matrix_decompositions", "convergence", quadratic),
+        measure=measured("matrix_decompositions", "convergence", quadratic),
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
     ),
@@ -607,7 +607,7 @@ CLAIMS = (
         id="uml-qr-rate",
         source=NOTES,
         statement="Without shifts QR shrinks the last row by lambda_8 / lambda_7 = 1/2 a step",
-        measure=per_seed("matrix_decompositions", "convergence", qr_rate),
+        measure=measured("matrix_decompositions", "convergence", qr_rate),
         holds=lambda rate: abs(rate - 0.5) < 0.005,
         tolerance="+- 1 %",
     ),
@@ -615,7 +615,7 @@ CLAIMS = (
         id="uml-power-rate",
         source=NOTES,
         statement="tan(v_t, v_1) is at most (s_2 / s_1)^2(t-1) times that of the first step (largest ratio to it)",
-        measure=per_seed("matrix_decompositions", "convergence", power_excess),
+        measure=measured("matrix_decompositions", "convergence", power_excess),
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
     ),

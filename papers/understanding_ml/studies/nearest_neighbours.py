@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from papers.understanding_ml.nearest_neighbours import classify, majority, neighbours, theorem_bound
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.experiment import Run
@@ -165,7 +165,7 @@ CLAIMS = (
         id="uml-knn-bound",
         source="Theorem 19.3",
         statement="Error of 1-NN <= 2 L* + 4 c sqrt(d) m^(-1/(d+1)) at every m and d (largest ratio)",
-        measure=per_seed(
+        measure=measured(
             "nearest_neighbours",
             "sizes",
             lambda seed: max(
@@ -180,7 +180,7 @@ CLAIMS = (
         id="uml-knn-neighbour-bound",
         source="Theorem 19.3, its proof",
         statement="Error of 1-NN <= 2 L* + c E|x - x'|, x' the nearest neighbour, at every m and d (largest ratio)",
-        measure=per_seed(
+        measure=measured(
             "nearest_neighbours",
             "sizes",
             lambda seed: float((seed["error"] / (2 * BAYES + LIPSCHITZ * seed["distance"])).max()),
@@ -192,7 +192,7 @@ CLAIMS = (
         id="uml-knn-distance",
         source="Theorem 19.3, its proof",
         statement="E|x - x'| <= 4 sqrt(d) m^(-1/(d+1)) at every m and d (largest ratio)",
-        measure=per_seed(
+        measure=measured(
             "nearest_neighbours",
             "sizes",
             lambda seed: float(
@@ -206,7 +206,7 @@ CLAIMS = (
         id="uml-knn-twice-bayes",
         source="Chapter 19; Cover and Hart 1967",
         statement=f"For large m the error of 1-NN is between L* = {BAYES:.4f} and 2 L* (1 - L*) = {UPPER:.4f}",
-        measure=per_seed("nearest_neighbours", "sizes", lambda seed: at_the_largest_size(seed, "error")),
+        measure=measured("nearest_neighbours", "sizes", lambda seed: at_the_largest_size(seed, "error")),
         holds=lambda error: BAYES <= error <= UPPER,
         tolerance=f"in [{BAYES:.4f}, {UPPER:.4f}]",
     ),
@@ -214,7 +214,7 @@ CLAIMS = (
         id="uml-knn-limit",
         source="Chapter 19; Cover and Hart 1967",
         statement="For large m the error of 1-NN is E[2 eta (1 - eta)] = 1/4 (difference in standard errors)",
-        measure=per_seed(
+        measure=measured(
             "nearest_neighbours",
             "sizes",
             lambda seed: abs(at_the_largest_size(seed, "error") - LIMIT) / at_the_largest_size(seed, "deviation"),
@@ -226,7 +226,7 @@ CLAIMS = (
         id="uml-knn-curse",
         source="Chapter 19",
         statement="With m fixed the error of 1-NN grows with d (smallest rise from a d to four times as many)",
-        measure=per_seed(
+        measure=measured(
             "nearest_neighbours", "curse", lambda seed: float(seed.sort_values("d")["error"].diff().min())
         ),
         holds=lambda rise: rise > 0,
@@ -236,7 +236,7 @@ CLAIMS = (
         id="uml-knn-best-k",
         source="Chapter 19",
         statement="On noisy labels the best k is above 1",
-        measure=per_seed("nearest_neighbours", "choice", lambda seed: float(seed.sort_values("error")["k"].iloc[0])),
+        measure=measured("nearest_neighbours", "choice", lambda seed: float(seed.sort_values("error")["k"].iloc[0])),
         holds=lambda k: k > 1,
         tolerance="> 1",
     ),
@@ -244,7 +244,7 @@ CLAIMS = (
         id="uml-knn-beats-limit",
         source="Chapter 19",
         statement="The best k does better than 1-NN with any m could (its error less the limit of 1-NN's)",
-        measure=per_seed("nearest_neighbours", "choice", lambda seed: float(seed["error"].min()) - LIMIT),
+        measure=measured("nearest_neighbours", "choice", lambda seed: float(seed["error"].min()) - LIMIT),
         holds=lambda difference: difference < 0,
         tolerance="< 0",
     ),

@@ -25,7 +25,7 @@ from papers.understanding_ml.neural_networks import (
     xor,
     xor_solution,
 )
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot, tree
 from shared.claims import Claim
 from shared.datasets import load
@@ -420,7 +420,7 @@ CLAIMS = (
             id=f"uml-nn-{data.lower()}",
             source="Chapter 20",
             statement=f"Every activation, with Xavier and He, learns the {data} (lowest training accuracy)",
-            measure=per_seed(NAME, "fit", lowest(data, "training")),
+            measure=measured(NAME, "fit", lowest(data, "training")),
             holds=lambda share: share >= 0.98,
             tolerance=">= 0.98",
         )
@@ -430,7 +430,7 @@ CLAIMS = (
         id="uml-nn-digits",
         source="Chapter 20",
         statement="Every activation, with Xavier and He, reads the digits with 64 hidden units (lowest test accuracy)",
-        measure=per_seed(NAME, "fit", lowest("digits", "test")),
+        measure=measured(NAME, "fit", lowest("digits", "test")),
         holds=lambda share: share >= 0.95,
         tolerance=">= 0.95",
     ),
@@ -439,7 +439,7 @@ CLAIMS = (
         source="Chapter 20",
         statement="Decision regions of the spirals come nearer to the truth (smallest rise of the accuracy on unseen "
         "points from one of four snapshots to the next, mean over the networks)",
-        measure=per_seed(NAME, "through", smallest_rise),
+        measure=measured(NAME, "through", smallest_rise),
         holds=lambda rise: rise > 0,
         tolerance="> 0",
     ),
@@ -447,7 +447,7 @@ CLAIMS = (
         id="uml-nn-he-relu",
         source="He et al. 2015, eq. 10",
         statement="He's initialisation keeps E[a^2] over 10 ReLU layers (largest relative change)",
-        measure=per_seed(NAME, "depth", deviation("relu", "he")),
+        measure=measured(NAME, "depth", deviation("relu", "he")),
         holds=lambda change: change <= 0.2,
         tolerance="<= 0.2",
     ),
@@ -455,7 +455,7 @@ CLAIMS = (
         id="uml-nn-xavier-relu",
         source="Derived: n Var[w] = 1, E[relu(z)^2] = Var[z] / 2",
         statement="With Xavier's a ReLU layer halves E[a^2] (factor a layer)",
-        measure=per_seed(NAME, "depth", lambda rows: factor(rows, "relu", "xavier")),
+        measure=measured(NAME, "depth", lambda rows: factor(rows, "relu", "xavier")),
         holds=lambda ratio: abs(ratio - 0.5) <= 0.025,
         tolerance="0.5 +- 0.025",
     ),
@@ -464,7 +464,7 @@ CLAIMS = (
         source="He et al. 2015, eq. 15",
         statement="With its own gain, 2 / (1 + slope^2), leaky ReLU keeps E[a^2] over 10 layers (largest relative "
         "change)",
-        measure=per_seed(NAME, "depth", deviation("leaky relu", "gain")),
+        measure=measured(NAME, "depth", deviation("leaky relu", "gain")),
         holds=lambda change: change <= 0.2,
         tolerance="<= 0.2",
     ),
@@ -472,7 +472,7 @@ CLAIMS = (
         id="uml-nn-tanh-xavier",
         source="Derived: E[tanh(z)^2] = q - 2 q^2 + ..., so E[a_l^2] is about 1 / 2l",
         statement="With Xavier's tanh decays like 1 / l: E[a_10^2] / E[a_5^2] (the recursion gives 0.514, ReLU 0.031)",
-        measure=per_seed(NAME, "depth", lambda rows: factor(rows, "tanh", "xavier", 5) ** 5),
+        measure=measured(NAME, "depth", lambda rows: factor(rows, "tanh", "xavier", 5) ** 5),
         holds=lambda ratio: abs(ratio - 0.514) <= 0.1,
         tolerance="0.514 +- 0.1",
     ),
@@ -480,7 +480,7 @@ CLAIMS = (
         id="uml-nn-sigmoid",
         source="Derived: sigmoid' <= 1/4",
         statement="Sigmoid gradients vanish: a layer leaves at most sqrt(n Var[w]) / 4 of them (largest ratio to it)",
-        measure=per_seed(NAME, "depth", sigmoid_excess),
+        measure=measured(NAME, "depth", sigmoid_excess),
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
     ),
@@ -489,7 +489,7 @@ CLAIMS = (
         source="Quadrature",
         statement="E[gelu(z)^2] in the first layer is that of the quadrature (largest relative difference over the "
         "initialisations; 3 standard errors of 6,400 units, whose squares have relative variance 5 at most)",
-        measure=per_seed(NAME, "depth", gelu_error),
+        measure=measured(NAME, "depth", gelu_error),
         holds=lambda error: error <= 0.084,
         tolerance="<= 0.084",
     ),
@@ -498,7 +498,7 @@ CLAIMS = (
         source="Derived for wide layers",
         statement="The recursion gives what a layer makes of E[a^2], for all 15 pairs (largest relative difference of "
         "the factor a layer; 5/n is what ReLU's variance is changed by, n = 100)",
-        measure=per_seed(NAME, "depth", worst_factor("square")),
+        measure=measured(NAME, "depth", worst_factor("square")),
         holds=lambda error: error <= 0.05,
         tolerance="<= 5/n = 0.05",
     ),
@@ -506,7 +506,7 @@ CLAIMS = (
         id="uml-nn-backward",
         source="Derived for wide layers",
         statement="And of E[delta^2] on the way back (5/n for each way)",
-        measure=per_seed(NAME, "depth", worst_factor("gradient")),
+        measure=measured(NAME, "depth", worst_factor("gradient")),
         holds=lambda error: error <= 0.1,
         tolerance="<= 10/n = 0.1",
     ),
@@ -514,7 +514,7 @@ CLAIMS = (
         id="uml-nn-deep-relu",
         source="He et al. 2015, section 2.2",
         statement="10 ReLU layers learn from He's start and hardly from Xavier's (difference of the training accuracy)",
-        measure=per_seed(NAME, "depth", lambda rows: reached(rows, "relu", "he") - reached(rows, "relu", "xavier")),
+        measure=measured(NAME, "depth", lambda rows: reached(rows, "relu", "he") - reached(rows, "relu", "xavier")),
         holds=lambda gain: gain > 0,
         tolerance="> 0",
     ),
@@ -522,7 +522,7 @@ CLAIMS = (
         id="uml-nn-deep-sigmoid",
         source="Derived: sigmoid' <= 1/4",
         statement="10 layers of sigmoids do not learn from any start (largest training accuracy; chance is 0.1)",
-        measure=per_seed(
+        measure=measured(
             NAME, "depth", lambda rows: max(reached(rows, "sigmoid", initialisation) for initialisation in RANDOM)
         ),
         holds=lambda share: share < 0.2,
@@ -533,7 +533,7 @@ CLAIMS = (
         source="Derived for two features",
         statement="Share of ReLU units dead at the start by their bias is the derived one (largest difference, in "
         "standard errors)",
-        measure=per_seed(NAME, "dead-bias", lambda rows: float(rows["error"].max())),
+        measure=measured(NAME, "dead-bias", lambda rows: float(rows["error"].max())),
         holds=lambda errors: errors < 3,
         tolerance="< 3",
     ),
@@ -542,7 +542,7 @@ CLAIMS = (
         source="Derived: the sign",
         statement="One step with learning rate 100 kills ReLU units (rise of the dead share; 3 standard errors of "
         "2,560 units are at most 0.03)",
-        measure=per_seed(NAME, "dead-rate", killed),
+        measure=measured(NAME, "dead-rate", killed),
         holds=lambda rise: rise > 0.05,
         tolerance="> 0.05",
     ),
@@ -550,7 +550,7 @@ CLAIMS = (
         id="uml-nn-dead-leaky",
         source="Derived: its slope is never 0",
         statement="And no leaky ReLU unit, at any learning rate (largest dead share)",
-        measure=per_seed(
+        measure=measured(
             NAME, "dead-rate", lambda rows: float(rows[rows["activation"] == "leaky relu"]["share"].max())
         ),
         holds=lambda share: share == 0,
@@ -560,7 +560,7 @@ CLAIMS = (
         id="uml-nn-symmetry",
         source="Section 20.6",
         statement="Hidden units that start equal stay equal (largest difference of their weights after training)",
-        measure=per_seed(NAME, "symmetry", lambda rows: float(rows[rows["init"] == "equal"]["spread"].max())),
+        measure=measured(NAME, "symmetry", lambda rows: float(rows[rows["init"] == "equal"]["spread"].max())),
         holds=lambda spread: spread <= 1e-6,
         tolerance="<= 1e-6",
     ),
@@ -568,7 +568,7 @@ CLAIMS = (
         id="uml-nn-symmetry-xor",
         source="Derived: one monotone unit is a halfspace",
         statement="Eight equal units are one: XOR is not learned with a monotone activation (largest accuracy)",
-        measure=per_seed(NAME, "symmetry", lambda rows: float(equal_monotone(rows)["training"].max())),
+        measure=measured(NAME, "symmetry", lambda rows: float(equal_monotone(rows)["training"].max())),
         holds=lambda share: share <= 0.75,
         tolerance="<= 0.75",
     ),
@@ -576,7 +576,7 @@ CLAIMS = (
         id="uml-nn-symmetry-broken",
         source="Section 20.6",
         statement="Eight units with random weights learn it (lowest share of the starts over the activations)",
-        measure=per_seed(NAME, "starts", lambda rows: float(rows[rows["hidden"] == 8]["share"].min())),
+        measure=measured(NAME, "starts", lambda rows: float(rows[rows["hidden"] == 8]["share"].min())),
         holds=lambda share: share >= 0.9,
         tolerance=">= 0.9",
     ),
@@ -584,7 +584,7 @@ CLAIMS = (
         id="uml-nn-xor-halfspace",
         source="Derived: the sum of the inequalities",
         statement="The best of all halfspaces has three of the four points of XOR",
-        measure=per_seed(NAME, "halfspaces", lambda rows: float(rows["best"].iloc[0])),
+        measure=measured(NAME, "halfspaces", lambda rows: float(rows["best"].iloc[0])),
         holds=lambda share: share == 0.75,
         tolerance="= 0.75",
     ),
@@ -592,7 +592,7 @@ CLAIMS = (
         id="uml-nn-xor-logistic",
         source="Derived: the sum of the inequalities",
         statement="Logistic regression never errs on fewer than one (smallest error in any step from any start)",
-        measure=per_seed(NAME, "halfspaces", lambda rows: float(rows["logistic"].iloc[0])),
+        measure=measured(NAME, "halfspaces", lambda rows: float(rows["logistic"].iloc[0])),
         holds=lambda error: error >= 0.25,
         tolerance=">= 0.25",
     ),
@@ -600,7 +600,7 @@ CLAIMS = (
         id="uml-nn-xor-two-units",
         source="Chapter 20",
         statement="Two hidden units with given weights solve XOR (lowest accuracy over the activations)",
-        measure=per_seed(NAME, "halfspaces", lambda rows: float(rows["solved"].iloc[0])),
+        measure=measured(NAME, "halfspaces", lambda rows: float(rows["solved"].iloc[0])),
         holds=lambda share: share == 1,
         tolerance="= 1",
     ),
@@ -609,7 +609,7 @@ CLAIMS = (
         source="Chapter 20",
         statement="The more hidden units, the more often training finds XOR (smallest rise of the share of the starts "
         "from 2 to 3 to 4 to 8 units, mean over the activations)",
-        measure=per_seed(NAME, "starts", found_more_often),
+        measure=measured(NAME, "starts", found_more_often),
         holds=lambda rise: rise > 0,
         tolerance="> 0",
     ),

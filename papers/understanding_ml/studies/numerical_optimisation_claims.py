@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from papers.understanding_ml.study import Rows, per_seed
+from papers.understanding_ml.study import Rows, measured
 from shared.claims import Claim
 
 NAME = "numerical_optimisation"
@@ -30,7 +30,7 @@ BOUND: dict[str, Any] = {"holds": lambda ratio: ratio <= 1 + 1e-9, "tolerance": 
 
 def slope_of(of: str) -> Callable[[Rows], list[float]]:
     """A fitted slope of each seed."""
-    return per_seed(NAME, "slopes", lambda seed: float(seed.loc[seed["of"] == of, "slope"].iloc[0]))
+    return measured(NAME, "slopes", lambda seed: float(seed.loc[seed["of"] == of, "slope"].iloc[0]))
 
 
 def over_error(of: str, less: float = 0) -> Callable[[Rows], list[float]]:
@@ -40,12 +40,12 @@ def over_error(of: str, less: float = 0) -> Callable[[Rows], list[float]]:
         own = seed[seed["of"] == of].iloc[0]
         return float((own["slope"] - less) / own["error"])
 
-    return per_seed(NAME, "slopes", value)
+    return measured(NAME, "slopes", value)
 
 
 def worst_rate(method: str) -> Callable[[Rows], list[float]]:
     """The largest relative difference of a fitted slope to log(rate), over kappa."""
-    return per_seed(NAME, "rates", lambda seed: float(abs(seed.loc[seed["method"] == method, "slope"] - 1).max()))
+    return measured(NAME, "rates", lambda seed: float(abs(seed.loc[seed["method"] == method, "slope"] - 1).max()))
 
 
 def first_factor(seed: Rows) -> float:
@@ -55,17 +55,17 @@ def first_factor(seed: Rows) -> float:
 
 def largest(part: str, *columns: str) -> Callable[[Rows], list[float]]:
     """The largest value in some columns of a part."""
-    return per_seed(NAME, part, lambda seed: float(seed[list(columns)].to_numpy().max()))
+    return measured(NAME, part, lambda seed: float(seed[list(columns)].to_numpy().max()))
 
 
 def of_bound(part: str) -> Callable[[Rows], list[float]]:
     """The most that a gap is of its bound."""
-    return per_seed(NAME, part, lambda seed: float((seed["gap"] / seed["bound"]).max()))
+    return measured(NAME, part, lambda seed: float((seed["gap"] / seed["bound"]).max()))
 
 
 def scale_difference(method: str) -> Callable[[Rows], list[float]]:
     """The largest difference between an adaptive method's paths with and without stretched axes."""
-    return per_seed(NAME, "adaptive", lambda seed: float(seed.loc[seed["method"] == method, "difference"].iloc[0]))
+    return measured(NAME, "adaptive", lambda seed: float(seed.loc[seed["method"] == method, "difference"].iloc[0]))
 
 
 def fewer_gradients(part: str, *methods: str) -> Callable[[Rows], list[float]]:
@@ -75,7 +75,7 @@ def fewer_gradients(part: str, *methods: str) -> Callable[[Rows], list[float]]:
         counts = seed.set_index("method")["gradients"].loc[list(methods)].to_numpy()
         return float((counts[:-1] / counts[1:]).max())
 
-    return per_seed(NAME, part, value)
+    return measured(NAME, part, value)
 
 
 CLAIMS = (
@@ -83,7 +83,7 @@ CLAIMS = (
         id="uml-opt-fig141",
         source="Section 14.1, function of Figure 14.1",
         statement="Gradient descent's factor a step with the step size 2/(L + mu): (kappa-1)/(kappa+1) = 1/9 (fitted)",
-        measure=per_seed(NAME, "rates", first_factor),
+        measure=measured(NAME, "rates", first_factor),
         **within(1 / 9, 1e-6),
     ),
     Claim(
@@ -122,7 +122,7 @@ CLAIMS = (
         source="Derived in the notes",
         statement="Gradient descent converges just below the step size 2/L, momentum below 2(1+beta)/L, Nesterov's "
         "below 2(1+beta)/(1+2beta)/L; 2 % above they are stopped as diverged (share of right outcomes)",
-        measure=per_seed(NAME, "stability", lambda seed: float(seed["right"].mean())),
+        measure=measured(NAME, "stability", lambda seed: float(seed["right"].mean())),
         **within(1, 0),
     ),
     Claim(
@@ -267,7 +267,7 @@ CLAIMS = (
         source="Derived in the notes",
         statement="With the axes turned that is lost: distance to w* after 300 steps over the aligned one (smallest "
         "of the three)",
-        measure=per_seed(NAME, "adaptive", lambda seed: float(seed["turned"].min())),
+        measure=measured(NAME, "adaptive", lambda seed: float(seed["turned"].min())),
         **above(10),
     ),
     Claim(

@@ -19,7 +19,7 @@ from papers.understanding_ml.pca import (
     transform,
 )
 from papers.understanding_ml.random_projection import distortion, distortion_bound, random_projection
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from shared import plot
 from shared.claims import Claim
 from shared.datasets import load
@@ -220,7 +220,7 @@ CLAIMS = (
         id="uml-pca-error",
         source="Theorem 23.2, Remark 23.1",
         statement="n components lose the sum of the dropped eigenvalues (largest relative difference over all n)",
-        measure=per_seed("pca", "errors", lambda seed: float(seed["difference"].max())),
+        measure=measured("pca", "errors", lambda seed: float(seed["difference"].max())),
         holds=lambda difference: difference < 1e-10,
         tolerance="< 1e-10",
     ),
@@ -228,7 +228,7 @@ CLAIMS = (
         id="uml-pca-three-ways",
         source="Section 23.1",
         statement="Covariance, SVD and Gram matrix give one subspace (largest principal angle, radians)",
-        measure=per_seed("pca", "ways", lambda seed: float(seed["angle"].max())),
+        measure=measured("pca", "ways", lambda seed: float(seed["angle"].max())),
         holds=lambda angle: angle < 1e-8,
         tolerance="< 1e-8",
     ),
@@ -236,7 +236,7 @@ CLAIMS = (
         id="uml-pca-best",
         source="Theorem 23.2",
         statement="No other subspace loses less: random ones, and random turns of PCA's (smallest ratio of the errors)",
-        measure=per_seed("pca", "subspaces", lambda seed: float(seed["ratio"].min())),
+        measure=measured("pca", "subspaces", lambda seed: float(seed["ratio"].min())),
         holds=lambda ratio: ratio > 1,
         tolerance="> 1",
     ),
@@ -245,7 +245,7 @@ CLAIMS = (
         source="Figure 23.1, recomputed for its distribution",
         statement="Angle of the first direction of (x, x + y), in degrees (tolerance: 3 standard errors)",
         paper=45.43,
-        measure=per_seed("pca", "line", lambda seed: float(seed["angle"].iloc[0])),
+        measure=measured("pca", "line", lambda seed: float(seed["angle"].iloc[0])),
         holds=lambda angle: abs(angle - 45.430) < 0.047,
         tolerance="+- 0.047",
     ),
@@ -254,7 +254,7 @@ CLAIMS = (
         source="Figure 23.1, recomputed for its distribution",
         statement="Share of the squared lengths along that direction, in percent (tolerance: 3 standard errors)",
         paper=99.267,
-        measure=per_seed("pca", "line", lambda seed: float(seed["share"].iloc[0])),
+        measure=measured("pca", "line", lambda seed: float(seed["share"].iloc[0])),
         holds=lambda share: abs(share - 99.267) < 0.0116,
         tolerance="+- 0.0116",
     ),
@@ -263,7 +263,7 @@ CLAIMS = (
         source="Lemma 23.4",
         statement="At most a share delta = 0.1 of random projections distorts a length by more than eps, eps <= 0.70 "
         "(largest share over n)",
-        measure=per_seed("pca", "projections", lambda seed: float(seed["violations"].max())),
+        measure=measured("pca", "projections", lambda seed: float(seed["violations"].max())),
         holds=lambda share: share <= DELTA,
         tolerance="<= 0.1",
     ),
@@ -272,7 +272,7 @@ CLAIMS = (
         source="Lemma 23.4, by Lemma B.12 (eps in (0, 3))",
         statement="At most a share delta = 0.001 of projections to n = 10 distorts one of 1,000 orthogonal vectors "
         "by more than eps = 2.95",
-        measure=per_seed("pca", "wide", lambda seed: float(seed["violations"].iloc[0])),
+        measure=measured("pca", "wide", lambda seed: float(seed["violations"].iloc[0])),
         holds=lambda share: share <= WIDE_DELTA,
         tolerance="<= 0.001",
     ),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from papers.understanding_ml.kernels import linear, polynomial, rbf
 from papers.understanding_ml.perceptron import perceptron
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from papers.understanding_ml.svm import Machine, duality_gap, fit, margin_bound, objective, pegasos, pegasos_bound
 from shared import plot
 from shared.claims import Claim
@@ -263,7 +263,7 @@ def growth(own: Rows) -> float:
 
 def largest(part: str, column: str) -> Callable[[Rows], list[float]]:
     """Measures the largest value of a column of a part."""
-    return per_seed("svm", part, lambda own: float(own[column].max()))
+    return measured("svm", part, lambda own: float(own[column].max()))
 
 
 CLAIMS = (
@@ -280,7 +280,7 @@ CLAIMS = (
         id="uml-svm-weights",
         source="Section 15.5",
         statement="SGD, which knows no alpha, arrives at w = sum alpha_i y_i x_i (distance over |w|, mean of the runs)",
-        measure=per_seed("svm", "descent", lambda own: float(own.sort_values("T")["distance"].iloc[-1])),
+        measure=measured("svm", "descent", lambda own: float(own.sort_values("T")["distance"].iloc[-1])),
         holds=lambda distance: distance < 0.05,
         tolerance="< 0.05",
     ),
@@ -317,7 +317,7 @@ CLAIMS = (
         id="uml-svm-dimension-free",
         source="Theorem 15.4",
         statement="At a fixed margin the error does not grow with d (error at d = 3000 over that at d = 30)",
-        measure=per_seed("svm", "dimension", growth),
+        measure=measured("svm", "dimension", growth),
         holds=lambda growth: growth < 1.5,
         tolerance="< 1.5",
     ),
@@ -325,7 +325,7 @@ CLAIMS = (
         id="uml-svm-no-margin",
         source="Theorem 15.4",
         statement="Without a margin the error grows with d (error at d = 3000 over that at d = 300)",
-        measure=per_seed("svm", "sphere", growth),
+        measure=measured("svm", "sphere", growth),
         holds=lambda growth: growth > 1.25,
         tolerance="> 1.25",
     ),
@@ -351,7 +351,7 @@ CLAIMS = (
         id="uml-pegasos-rate",
         source="Section 15.5",
         statement="It falls like 1/T (slope of its logarithm in log T over the last two decades of T)",
-        measure=per_seed("svm", "descent", rate),
+        measure=measured("svm", "descent", rate),
         holds=lambda slope: abs(slope + 1) < 0.15,
         tolerance="-1.15 to -0.85",
     ),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from papers.understanding_ml import breiman
 from papers.understanding_ml.forests import errors, out_of_bag_errors, random_forest
-from papers.understanding_ml.study import Rows, Study, per_seed, repeats
+from papers.understanding_ml.study import Rows, Study, measured, repeats
 from papers.understanding_ml.trees import (
     Limits,
     Tree,
@@ -239,7 +239,7 @@ def better(name: str) -> Claim:
         id=f"uml-forest-{name}",
         source="Section 18.3; data of Breiman",
         statement=f"A forest errs less than one tree on {name} (tree minus forest, points of test error)",
-        measure=per_seed("trees", "sets", gain),
+        measure=measured("trees", "sets", gain),
         holds=lambda points: points > 0,
         tolerance="> 0",
     )
@@ -257,7 +257,7 @@ CLAIMS = (
         source="Exercise 18.2",
         statement="ID3 stopped at depth 2 errs on at least 1/4 of the four points",
         paper=0.25,
-        measure=per_seed("trees", "exercise", lambda seed: float(seed["id3"].iloc[0])),
+        measure=measured("trees", "exercise", lambda seed: float(seed["id3"].iloc[0])),
         holds=lambda error: error >= 0.25,
         tolerance=">= 0.25",
     ),
@@ -266,7 +266,7 @@ CLAIMS = (
         source="Exercise 18.2",
         statement="A tree of depth 2 errs on none of them (fewest errors of all such trees, as a share)",
         paper=0,
-        measure=per_seed("trees", "exercise", lambda seed: float(seed["best"].iloc[0])),
+        measure=measured("trees", "exercise", lambda seed: float(seed["best"].iloc[0])),
         holds=lambda error: error == 0,
         tolerance="= 0",
     ),
@@ -274,7 +274,7 @@ CLAIMS = (
         id="uml-tree-bound",
         source="Equation 18.1",
         statement="L_D is never above L_S + sqrt(((n + 1) log2(d + 3) + log(2/delta)) / 2m) (largest excess)",
-        measure=per_seed("trees", "bound", lambda seed: float(seed["excess"].max())),
+        measure=measured("trees", "bound", lambda seed: float(seed["excess"].max())),
         holds=lambda excess: excess <= 0,
         tolerance="<= 0",
         average=max,
@@ -283,7 +283,7 @@ CLAIMS = (
         id="uml-tree-pruning",
         source="Chapter 18",
         statement="Pruning on a validation set does not raise the test error of deep trees (rise in points)",
-        measure=per_seed("trees", "depth", lambda seed: at_full_depth(seed, "pruned_test", "grown_test")),
+        measure=measured("trees", "depth", lambda seed: at_full_depth(seed, "pruned_test", "grown_test")),
         holds=lambda points: points <= 0,
         tolerance="mean <= 0",
         average=lambda values: float(np.mean(values)),
@@ -293,7 +293,7 @@ CLAIMS = (
         id="uml-forest-out-of-bag",
         source="Breiman 2001",
         statement="The out-of-bag error is the test error (difference in points, mean over the four sets)",
-        measure=per_seed("trees", "sets", lambda seed: float((seed["out_of_bag"] - seed["forest"]).mean())),
+        measure=measured("trees", "sets", lambda seed: float((seed["out_of_bag"] - seed["forest"]).mean())),
         holds=lambda points: abs(points) < 2,
         tolerance="within 2",
     ),
