@@ -160,13 +160,14 @@ def checked(cfg: DictConfig, schema: type[S]) -> S:
 
 @dataclass
 class Session:
-    """One command: its experiment, and the folder where its results go."""
+    """One command: its experiment, the folder where its results go, and the commit of the sources it began with."""
 
     paper: str
     config: Settings
     folder: Path
     experiment: Experiment
     yaml: str
+    commit: str
 
     def finish(
         self,
@@ -183,7 +184,13 @@ class Session:
         """
         failures = self.experiment.failures
         ledger = judge(claims, rows, provenance["data"], len(seeds), diverged=bool(failures))
-        facts = {"paper": self.paper, "command": command(self.paper, self.config), "seeds": list(seeds), **provenance}
+        facts = {
+            "paper": self.paper,
+            "command": command(self.paper, self.config),
+            "commit": self.commit,
+            "seeds": list(seeds),
+            **provenance,
+        }
         files = {"claims.csv": ledger.to_csv(index=False).encode(), "config.yaml": self.yaml.encode()}
         written = results.publish(self.folder, self.experiment, rows, files, draw, facts)
         print(ledger_text(ledger))
@@ -221,6 +228,7 @@ def session(
         folder = scale / part / f"custom-{digest(what)}"
     workers = config.compute.workers or machine.cores()
     threads = config.compute.threads or max(1, machine.cores() // workers)
+    commit = results.commit()
     setting = Setting(
         folder=scale,
         label=f"{paper}/{config.scale}",
@@ -231,7 +239,7 @@ def session(
         wait=config.wait,
     )
     with results.opened(folder, setting, workers, cluster.executor(config.compute, threads, scale)) as experiment:
-        yield Session(paper, config, folder, experiment, text)
+        yield Session(paper, config, folder, experiment, text, commit)
 
 
 def command(paper: str, config: Settings) -> str:

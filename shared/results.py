@@ -104,7 +104,6 @@ def publish(
     everything = {"rows.csv": csv, **files, **({} if experiment.failures else draw())}
     record = {
         **facts,
-        "commit": commit(),
         "code": experiment.setting.code,
         "versions": machine.versions(),
         "blas": " ".join(str(value) for value in machine.blas().values()),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from papers.understanding_ml import breiman
 from papers.understanding_ml.forests import errors, out_of_bag_errors, random_forest
+from papers.understanding_ml.neural_networks import moons
 from papers.understanding_ml.study import Rows, Study, measured, repeats
 from papers.understanding_ml.trees import (
     Limits,
@@ -30,7 +31,7 @@ EXERCISE_Y = np.array([1, 1, 0, 0])
 DEPTHS = range(1, 13)
 CUBE, FLIPPED, DELTA, M = 8, 0.1, 0.05, 500  # binary features, share of false labels, of samples that may fail; sample
 TREES, COUNTS = 100, (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
-TRAINING, TEST = 300, 3000
+TRAINING, TEST, NOISE = 300, 3000, 0.3  # moons, and the noise on them
 SIDE = 150  # of the grid that shows regions
 CORNERS = (-2.0, 3.0, -1.6, 2.1)
 
@@ -60,17 +61,9 @@ def fewest_errors(X: Array, y: Array, depth: int) -> int:
     return min(fewest, *map(sum, sides))
 
 
-def moons(m: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Two half circles that reach into each other, y = 1 and y = -1, with normal noise of 0.3."""
-    y, angle = rng.choice([-1, 1], m), rng.uniform(0, np.pi, m)
-    X = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    X = np.where(y[:, None] > 0, X, [1, 0.5] - X)
-    return X + 0.3 * rng.standard_normal((m, 2)), y
-
-
 def regions(run: Run, trees: int) -> None:
     """What one tree and a forest answer on a grid of the plane."""
-    X, y = moons(TRAINING, run.rng)
+    X, y = moons(TRAINING, run.rng, NOISE)
     across, up = np.linspace(*CORNERS[:2], SIDE), np.linspace(*CORNERS[2:], SIDE)
     grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
     one, many = classification_tree(X, y), random_forest(X, y, run.rng, trees)
@@ -93,7 +86,7 @@ def depths(run: Run, n: int) -> None:
     """
     table = np.zeros((len(DEPTHS), 7))
     for _ in range(n):
-        training, validation, test = (moons(m, run.rng) for m in (TRAINING, TRAINING // 2, TEST))
+        training, validation, test = (moons(m, run.rng, NOISE) for m in (TRAINING, TRAINING // 2, TEST))
         full = classification_tree(*training)
         both = [np.concatenate(pair) for pair in zip(training, validation, strict=True)]
         pooled = classification_tree(both[0], both[1])
@@ -221,7 +214,7 @@ def show_regions(axes: Axes, arrays: Mapping[str, Array], which: str, title: str
         aspect="auto",
         interpolation="nearest",
     )
-    for label, colour in ((-1, "C0"), (1, "C3")):
+    for label, colour in ((0, "C0"), (1, "C3")):
         axes.plot(*X[y == label].T, ".", color=colour, ms=4, label=f"$y = {label}$")
     axes.grid(False)
     axes.set(xlabel="$x_1$", ylabel="$x_2$", title=title)
