@@ -28,9 +28,9 @@ from shared.layers.norm import BatchNorm
 from shared.layers.pool import AveragePool, GlobalAveragePool
 from shared.layers.windows import pair
 from shared.losses import softmax_cross_entropy
-from shared.quadrature import moments
 from shared.minibatch import minibatches
 from shared.optim import Momentum
+from shared.quadrature import moments
 from shared.tree import Array, Tree
 
 Rows = pd.DataFrame
