@@ -20,9 +20,9 @@ def number(
     return field(metadata={"low": low, "high": high, "above": above, "below": below, "empty": empty}, **default)
 
 
-def choice(*names: str, **default: Any) -> Any:
-    """A field for one of these names."""
-    return field(metadata={"names": names}, **default)
+def choice(*names: str, empty: bool = False, **default: Any) -> Any:
+    """A field for one of these names, or a list of such ones, which may be without any when so marked."""
+    return field(metadata={"names": names, "empty": empty}, **default)
 
 
 @dataclass

@@ -157,6 +157,24 @@ def test_a_query_that_may_see_nothing_reads_zeros_and_has_no_gradient(dtype: typ
     np.testing.assert_allclose(dk[0], alone_pullback(np.ones_like(alone))[1][0], rtol=1e-6, atol=1e-7)
 
 
+def test_without_keys_a_query_reads_zeros() -> None:
+    layer = MultiHeadAttention(D, HEADS)
+    p, x = random_parameters(layer), rng(2).standard_normal((N, T, D))
+    y, pullback = layer(p, x, memory=np.zeros((N, 0, D)))
+    (dx, dmemory), _ = pullback(np.ones_like(y))
+    assert not y.any()
+    assert not dx.any()
+    assert dmemory.shape == (N, 0, D)
+
+
+def test_queries_without_features_are_refused() -> None:
+    q = np.ones((2, 4, 0))
+    with pytest.raises(
+        ValueError, match=r"^attention: queries and keys need at least one feature, got \(2, 4, 0\) and \(2, 4, 0\)$"
+    ):
+        attention(q, q, np.ones((2, 4, 3)))
+
+
 @pytest.mark.parametrize("scale", [1e4, 1e18])
 def test_large_scores_do_not_overflow(scale: float) -> None:
     q, k, v = (scale * rng(i).standard_normal((4, 3)).astype(np.float32) for i in range(3))
@@ -336,6 +354,12 @@ def test_learned_positions_refuse_what_they_have_not_learned() -> None:
         layer(layer.init(rng()), np.zeros((2, 5, 6)))
     with pytest.raises(ValueError, match=r"^LearnedPositions: sequences may have 4 entries, got 5$"):
         layer(layer.init(rng()), np.zeros((2, 1, 6)), start=4)
+
+
+@pytest.mark.parametrize("layer", [SinusoidalPositions(6), LearnedPositions(4, 6)])
+def test_positions_before_the_first_are_refused(layer: SinusoidalPositions | LearnedPositions) -> None:
+    with pytest.raises(ValueError, match=r"^\w+Positions: start must be at least 0, got -1$"):
+        layer(layer.init(rng()), np.zeros((2, 3, 6)), start=-1)
 
 
 @pytest.mark.parametrize("x", [np.zeros((3, 5)), np.zeros(6)])

@@ -1,6 +1,9 @@
 """The Transformer's run: jobs, training and what is kept of it, tasks and scores, what is read off, claims, figures."""
 
+import re
+import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,8 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from matplotlib.figure import Figure
 
-from papers.attention import bleu, claims, figure, probes, tasks, training
+from papers import entry
+from papers.attention import attention_study_figure, bleu, claims, figure, probes, run, tasks, training
 from papers.attention import model as transformer
 from papers.attention.data import PAD, UNK, UNKNOWN, Batches
 from papers.attention.dates import Pairs
@@ -140,6 +147,7 @@ def test_variants_are_those_of_table_3_at_our_size() -> None:
         ({"evaluate_every": 3}, "evaluate_every=3: must divide steps=8"),
         ({"evaluate_every": 8}, "evaluate_every=8: must divide variant_steps=4"),
         ({"checkpoints": 5}, "checkpoints=5 at checkpoint_distance=2: must begin after the start of steps=8"),
+        ({"variant_seeds": [7]}, r"seeds=\[0, 1\]: must include \[7\] too, of raw_seeds or variant_seeds"),
         ({"raw_seeds": [0]}, r"raw_seeds=\[0\]: dates have no raw text beside their own"),
         ({"heads": 1}, r"variants=\['heads-1', 'no-positions'\]: heads-1 is the base model, heads=1"),
         ({"heads": 3}, "variant base: MultiHeadAttention: d_model must be a positive multiple of heads"),
@@ -163,6 +171,67 @@ def test_a_line_longer_than_the_learned_positions_is_refused() -> None:
     training.check(settings(tokens=1000), long)
     with pytest.raises(BadRequest, match="positions=learned: a sentence has 601 tokens, more than 512 positions"):
         training.check(settings(tokens=1000, variants=["learned-positions"]), long)
+
+
+class Recorder:
+    """A session that writes down what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.experiment, self.parts = self, list[list[Job]]()
+
+    def run(self, train: object, jobs: list[Job], forecast: bool) -> pd.DataFrame:
+        self.parts.append(jobs)
+        return pd.DataFrame({"seed": [job["seed"] for job in jobs]})
+
+    def finish(self, rows: pd.DataFrame, claims: object, seeds: list[int], draw: object, **facts: object) -> None:
+        self.rows, self.seeds = rows, seeds
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command line up to its first job, on a few dates whatever data it asks for."""
+    few = tasks.load("dates", train_pairs=60, test_pairs=6)
+    monkeypatch.setattr(tasks, "fetch", lambda *given: None)
+    monkeypatch.setattr(tasks, "load", lambda *given, **sizes: few)
+    ConfigStore.instance().store(name="attention_schema", node=run.AttentionSettings)
+
+    def start(*arguments: str) -> Recorder:
+        recorder = Recorder()
+
+        @contextmanager
+        def session(*given: object) -> Iterator[Recorder]:
+            yield recorder
+
+        monkeypatch.setattr(entry, "session", session)
+        entry.check_arguments(arguments, run.AttentionSettings)
+        with initialize_config_dir(str(entry.CONF), version_base="1.3"):
+            run.main(compose("attention", list(arguments)))
+        return recorder
+
+    return start
+
+
+def test_times_are_measured_alone_and_every_seed_is_reported(command: Any) -> None:
+    recorder = command("scale=full")
+    others, times = recorder.parts
+    assert [job.get("study") for job in times] == ["complexity"]
+    assert "complexity" not in {job.get("study") for job in others}
+    assert recorder.seeds == [0, 1, 2, 3, 4]
+    assert len(recorder.rows) == len(others) + 1
+
+
+def test_the_commands_of_the_notes_are_taken(command: Any) -> None:
+    notes = Path(run.__file__).with_name("notes.md").read_text()
+    commands = [shlex.split(found) for found in re.findall(r"`python papers/attention/run.py ([^`]+)`", notes)]
+    refused = ["seeds=[0]", "heads=5"]
+    assert refused in commands
+    assert len(commands) > 7
+    for arguments in commands:
+        if arguments == refused:
+            with pytest.raises(SystemExit, match="2"):
+                command(*arguments)
+        else:
+            assert command(*arguments).parts
 
 
 # Training
@@ -367,6 +436,19 @@ def test_translations_that_are_kept_have_the_score_that_is_recorded(tmp_path: Pa
             assert row["reference_length"] == again.reference_length
 
 
+def test_the_decoder_is_probed_on_the_longest_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of batches of a pair or two."""
+    job = base()
+    task = tasks.of(job)
+    longer = task._replace(test=Pairs(task.test.sources, [f"{'1' * i}-01-01" for i in range(6)]))
+    seen = []
+    monkeypatch.setattr(tasks, "of", lambda job: longer)
+    monkeypatch.setattr(training, "SHARD", 40)
+    monkeypatch.setattr(training, "leak", lambda model, p, batch: seen.append(batch.target.shape[1]) or 0.0)
+    made(tmp_path, job)
+    assert seen == [len("11111-01-01") + 1]
+
+
 def test_lines_survive_as_arrays() -> None:
     lines = ["Zwei Männer .", "", "\u2581a b", "ein\u2028Wort"]
     assert training.as_lines(training.as_bytes(lines)) == lines
@@ -444,13 +526,16 @@ def test_numbers_of_table_3_are_the_referenced_ones() -> None:
 
 
 def made_up_rows(data: str = "multi30k") -> pd.DataFrame:
-    """Two seeds of the base model for 20 steps and one of each variant for 10, each a point and 0.1 nat below it."""
+    """Two seeds of the base model for 20 steps and one of each variant for 10, each a point and 0.1 nat below it.
+
+    The variants' evaluations jump about, but for the mean of the last five; one before has the lowest perplexity.
+    """
     rows: list[dict[str, Any]] = []
     own = {"stage": "train", "data": data, "learning_rate": 2.0, "warmup": 4, "d_model": 16, "layers": 4, "d_ff": 32}
-    own |= {"heads": 4, "dropout": 0.3, "tokens": 100, "beam": 5}
+    own |= {"heads": 4, "dropout": 0.3, "tokens": 100, "beam": 5, "positions": "sinusoidal"}
     for seed in (0, 1):
         common = own | {"variant": "base", "seed": seed, "steps": 20}
-        for iteration in (10, 20):
+        for iteration in range(1, 21):
             score, perplexity = 30 + seed + iteration / 2, 7 - iteration / 10
             both = {
                 f"{split}_{what}": v
@@ -469,9 +554,13 @@ def made_up_rows(data: str = "multi30k") -> pd.DataFrame:
             if seed == 0 and data != "dates":
                 rows += [raw | {"score": score - 4}, raw | {"part": "curve", "iteration": 20, "test_score": 35.0}]
         rows.append(common | {"part": "probe", "leak": 0.0, "peak": 2 * 16**-0.5 * 4**-0.5})
+    jumps = {5: -90.0, 9: -5.0, 10: 5.0}
     for i, variant in enumerate(training.VARIANTS, 1):
-        common = own | {"variant": variant, "seed": 0, "steps": 10, "part": "curve", "iteration": 10}
-        rows.append(common | {"val_score": 35.0 - i, "val_perplexity": 6 + i / 10})
+        for iteration in range(1, 11):
+            score = 30 + iteration / 2 - i + jumps.get(iteration, 0.0)
+            perplexity = (2 if iteration == 3 else 7 - iteration / 10) + i / 10
+            common = own | {"variant": variant, "seed": 0, "steps": 10, "part": "curve", "iteration": iteration}
+            rows.append(common | {"val_score": score, "val_perplexity": perplexity})
     return pd.DataFrame([*rows, {"stage": "study", "seed": 0, "data": "random", "variant": np.nan}])
 
 
@@ -488,12 +577,13 @@ def test_claims_measure_what_they_say() -> None:
     assert values["attention-dates"] == []
     assert values["attention-beam"] == [1, 2]
     assert values["attention-averaging"] == [1.5, 2.5]
-    assert values["attention-heads"] == [-place["heads-1"]]
+    assert values["attention-heads"] == pytest.approx([-place["heads-1"]])
     assert values["attention-heads-perplexity"] == pytest.approx([place["heads-1"] / 10])
-    assert values["attention-layers-1"] == [place["layers-2"] - place["layers-1"]]
-    assert values["attention-dropout"] == pytest.approx([place["dropout-0"] / 10])
-    assert values["attention-smoothing"] == [-place["smoothing-0"]]
-    assert values["attention-no-positions"] == [-place["no-positions"]]
+    assert values["attention-layers-1"] == pytest.approx([place["layers-2"] - place["layers-1"]])
+    assert values["attention-dropout"] == pytest.approx([(place["dropout-0"] - place["dropout-0.1"]) / 10])
+    assert values["attention-dropout-base"] == pytest.approx([2 + place["dropout-0"] / 10 - 6])
+    assert values["attention-smoothing"] == pytest.approx([-place["smoothing-0"]])
+    assert values["attention-no-positions"] == pytest.approx([-place["no-positions"]])
     assert values["attention-schedule"] == pytest.approx([0, 0], abs=1e-15)
     assert values["attention-causal"] == [0, 0]
     assert values["attention-wmt-base"] == values["attention-wmt-big"] == []
@@ -513,6 +603,24 @@ def test_a_variant_that_was_not_trained_leaves_its_claim_untested() -> None:
     assert values["attention-learned-positions"]
 
 
+def test_a_variant_that_ended_before_its_last_step_leaves_its_claim_untested() -> None:
+    rows = made_up_rows()
+    ended = rows[(rows["variant"] != "heads-1") | (rows["iteration"] < 10)]
+    assert measured(ended)["attention-heads"] == []
+
+
+def test_a_claim_about_four_is_not_measured_on_six() -> None:
+    rows = made_up_rows()
+    other = {"heads": 6, "layers": 6, "dropout": 0.1, "positions": "none"}
+    rows.loc[rows["variant"] == "base", list(other)] = list(other.values())
+    values = measured(rows)
+    names = ("heads", "heads-perplexity", "heads-8", "layers-2", "layers-perplexity", "dropout-base")
+    for name in (*names, "learned-positions"):
+        assert values[f"attention-{name}"] == [], name
+    assert values["attention-layers-1"]
+    assert values["attention-smoothing"]
+
+
 def test_statements_name_the_definition_of_bleu_and_why_something_is_not_tested() -> None:
     statements = {claim.id: claim.statement for claim in claims.CLAIMS}
     assert "case:lc|eff:no|tok:none" in statements["attention-bleu"]
@@ -526,27 +634,57 @@ def test_the_headline_shows_the_level_to_reach(data: str, line: float) -> None:
     drawn = figure.headline(made_up_rows(data).query("stage == 'train'"), "the data")
     levels = [float(artist.get_ydata()[0]) for artist in drawn.axes[0].lines if artist.get_linestyle() == ":"]
     assert levels == [line]
-    texts = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
+    texts = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert "end, averaged, beam 5: 41.5" in texts
-    assert ("trained on raw text, cased, detokenised; end: 37.0" in texts) == (data == "multi30k")
+    assert ("raw text, cased, detokenised;\nend: 37.0" in texts) == (data == "multi30k")
     assert plot.png(drawn)
+    assert not hidden(drawn)
+
+
+def hidden(drawn: Figure) -> bool:
+    """Whether a legend lies on a panel."""
+    return any(legend.get_window_extent().overlaps(panel.bbox) for legend in drawn.legends for panel in drawn.axes)
+
+
+def test_perplexities_from_guessing_to_the_end_have_few_ticks() -> None:
+    rows = made_up_rows()
+    first = (rows["variant"] == "base") & (rows["iteration"] == 1)
+    rows.loc[first, ["val_perplexity", "test_perplexity"]] = 575.0
+    axis = figure.headline(rows.query("stage == 'train'"), "the data").axes[1].yaxis
+    assert [label.get_text() for label in axis.get_ticklabels()] == ["5", "10", "20", "50", "100", "200", "500"]
+    assert not len(axis.get_minorticklocs())
 
 
 def test_table_3s_counterpart_shows_every_variant_and_the_papers_difference() -> None:
     drawn = figure.variants(made_up_rows().query("stage == 'train'"), "the data")
     labels = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
-    assert labels == [figure.NAMES[variant] for variant in training.VARIANTS]
+    assert labels == [*(figure.NAMES[variant] for variant in training.VARIANTS), "another seed"]
+    (seeds,) = (artist for artist in drawn.axes[1].lines if artist.get_label() == "the base model's second")
+    assert seeds.get_xdata() == pytest.approx([1])
     paper = [artist for artist in drawn.axes[1].lines if artist.get_marker() == "D"]
     assert sorted(float(artist.get_xdata()[0]) for artist in paper) == sorted(
         claims.printed(variant, claims.BLEU) for variant in claims.PAPER
     )
     assert plot.png(drawn)
+    assert not hidden(drawn)
+
+
+def test_without_variants_there_is_no_figure_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("figure", "complexity"):
+        monkeypatch.setattr(attention_study_figure, name, lambda rows: Figure())
+    rows = made_up_rows("dates")
+    experiment: Any = SimpleNamespace(arrays=lambda job: arrays)
+    arrays = made(tmp_path, base()).arrays
+    for variants, there in ((["heads-1"], True), ([], False)):
+        jobs = training.jobs(settings(variants=variants))
+        assert ("variants.png" in run.draw(experiment, rows, jobs, "the data")) == there
 
 
 def test_maps_name_their_tokens(tmp_path: Path) -> None:
     arrays: dict[str, Array] = made(tmp_path, base()).arrays
     figures = figure.maps(arrays, "the data")
     assert set(figures) == {"attention_encoder", "attention_decoder", "attention_cross"}
+    assert not re.search(r"\. [a-z]", figures["attention_cross"].get_supxlabel())
     panel = figures["attention_cross"].axes[0]
     keys = [label.get_text() for label in panel.get_xticklabels()]
     assert keys == [piece.replace(" ", "\N{OPEN BOX}") for piece in training.as_lines(arrays["source"])]
@@ -555,5 +693,5 @@ def test_maps_name_their_tokens(tmp_path: Path) -> None:
 def test_a_task_is_found_from_its_job_alone() -> None:
     task = tasks.of(base())
     assert isinstance(task, Task)
-    assert task is tasks.of(base())
+    assert task is tasks.of(base()) is training.task(settings(), "dates")
     assert task.title == "generated dates, 60 training and 6 test pairs"

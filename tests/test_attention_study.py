@@ -418,6 +418,7 @@ def made_up(rows: pd.DataFrame) -> pd.DataFrame:
             part="gradients",
             norm=norm,
         )
+    put("encoder", lambda r: np.where(r["layer"] < r["layers"], 0.9, 1), part="gradients", norm="post")
     put("ratio", lambda r: 0.5 ** r["distance"], layer_type="recurrent layer", part="reach")
     put("ratio", lambda r: 1 / r["distance"], layer_type="self-attention layer", part="reach")
     for i, (kind, of_n, of_d) in enumerate(zip(KINDS, (2.2, 2.0, 1.1), (0.8, 1.0, 1.9), strict=True)):
@@ -450,6 +451,7 @@ def test_claims_read_the_rows_that_they_name(rows: pd.DataFrame) -> None:
         "post-depth": 0.1,
         "pre-depth": -0.6,
         "post-layers": 0.3,
+        "post-layers-encoder": 0.9,
         "pre-layers": 1.8,
         "count-attention": 0,
         "count-layer": 1,

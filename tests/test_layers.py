@@ -420,6 +420,18 @@ def test_temperature_orders_the_entropy_from_arg_max_to_uniform() -> None:
     np.testing.assert_array_equal(Softmax(1e-3)({}, x)[0].argmax(-1), x.argmax(-1))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "temperature"), [(np.float32, 1e-39), (np.float32, 1e50), (np.float64, 1e-310), (np.float64, 1e308)]
+)
+def test_the_ends_of_the_temperature_are_the_arg_max_and_the_uniform_distribution(
+    dtype: type, temperature: float
+) -> None:
+    x = np.array([[3.0, 70.0, -np.inf, 5.0]], dtype)
+    y, pullback = Softmax(temperature)({}, x)
+    np.testing.assert_allclose(y, [[0, 1, 0, 0]] if temperature < 1 else [[1 / 3, 1 / 3, 0, 1 / 3]], rtol=1e-6)
+    assert np.isfinite(pullback(np.array([[1.0, -2.0, 3.0, 0.5]], dtype))[0]).all()
+
+
 def test_softmax_is_a_distribution_that_a_shift_leaves_alone() -> None:
     x = np.random.default_rng(0).standard_normal((4, 9))
     y, _ = Softmax()({}, x)

@@ -15,7 +15,6 @@ from papers.understanding_ml.neural_networks import (
     best_halfspace,
     dead_probability,
     mlp,
-    moments,
     moons,
     predict,
     predicted,
@@ -35,6 +34,7 @@ from shared.errors import Diverged
 from shared.layers.combinators import Sequential
 from shared.losses import softmax_cross_entropy
 from shared.optim import SGD, Adam
+from shared.quadrature import moments
 from shared.tree import Tree
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -232,19 +232,19 @@ def test_moments_are_the_integrals(activation: str, q: float) -> None:
     density = np.exp(-z * z / 2) / np.sqrt(2 * np.pi) * 1e-4
     value, pullback = ACTIVATIONS[activation]({}, np.sqrt(q) * z)
     slope, _ = pullback(np.ones_like(z))
-    square, slope_square = moments(activation, np.array(q))
+    square, slope_square = moments(ACTIVATIONS[activation], np.array(q))
     assert square == pytest.approx(value**2 @ density, rel=1e-7)
     assert slope_square == pytest.approx(slope**2 @ density, rel=1e-7)
 
 
 @given(st.floats(0, 100))
 def test_moments_that_are_known(q: float) -> None:
-    square, slope = moments("relu", np.array(q))
+    square, slope = moments(ACTIVATIONS["relu"], np.array(q))
     assert square == pytest.approx(q / 2, rel=1e-12)
     assert slope == pytest.approx(0.5 if q else 0, rel=1e-12)
-    assert moments("leaky relu", np.array(q))[0] == pytest.approx(0.52 * q, rel=1e-12)
-    assert moments("sigmoid", np.array(q))[1] <= 1 / 16 + 1e-15
-    assert moments("tanh", np.array(q))[0] <= min(q, 1) * (1 + 1e-12)
+    assert moments(ACTIVATIONS["leaky relu"], np.array(q))[0] == pytest.approx(0.52 * q, rel=1e-12)
+    assert moments(ACTIVATIONS["sigmoid"], np.array(q))[1] <= 1 / 16 + 1e-15
+    assert moments(ACTIVATIONS["tanh"], np.array(q))[0] <= min(q, 1) * (1 + 1e-12)
 
 
 def test_gains() -> None:
@@ -515,9 +515,9 @@ def test_bad_training() -> None:
 
 def test_bad_questions() -> None:
     with pytest.raises(ValueError, match="the variance q must be finite and not negative"):
-        moments("relu", np.array([-1.0]))
+        moments(ACTIVATIONS["relu"], np.array([-1.0]))
     with pytest.raises(ValueError, match="unknown activation 'selu'"):
-        moments("selu", np.array(1.0))
+        squared_gain("selu")
     with pytest.raises(ValueError, match="unknown activation 'selu'"):
         xor_solution("selu")
     with pytest.raises(ValueError, match=r"unknown random initialisation 'equal'\. Valid: xavier, he, gain"):

@@ -14,15 +14,15 @@ import numpy as np
 from papers.attention import complexity
 from papers.attention.data import BOS, EOS, UNK, Batch, padded
 from papers.attention.model import Norm, Transformer, gradient, not_padding
-from papers.understanding_ml.neural_networks import NODES, WEIGHTS, moments
 from shared import tree
 from shared.experiment import Job, Run
-from shared.layers.activation import normal_cdf
+from shared.layers.activation import Tanh, normal_cdf
 from shared.layers.attention import MultiHeadAttention, attention
 from shared.layers.base import Layer
 from shared.layers.embedding import LearnedPositions, SinusoidalPositions
 from shared.layers.recurrent import Recurrent
 from shared.optim import Adam
+from shared.quadrature import NODES, WEIGHTS, moments
 from shared.tree import Array
 
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ CHANCE = LETTERS_LONG / (LETTERS_LONG + 1) * log(LETTERS)  # nats a token of who
 
 
 def jobs(cfg: Any) -> list[Job]:
-    """A job a seed, whose steps are the parts of the study, and one that measures times."""
+    """A job a seed, whose steps are the parts of the study, and at the end one that measures times."""
     size = SIZES[cfg.scale]
     common = {"stage": "study", "data": "random"}
     random = {"study": "signals", "steps": len(PARTS), "draws": size["draws"], "training_steps": size["training_steps"]}
@@ -184,8 +184,8 @@ def recurrent_slope() -> float:
     """
     q = np.array(1.0)
     for _ in range(100):
-        q = 1 + moments("tanh", q)[0]
-    return float(np.sqrt(moments("tanh", q)[1]))
+        q = 1 + moments(Tanh(), q)[0]
+    return float(np.sqrt(moments(Tanh(), q)[1]))
 
 
 def depth(job: Job, rng: np.random.Generator, norm: Norm) -> Iterator[Row]:

@@ -27,7 +27,7 @@ from papers.attention.attention_study import (
 )
 from papers.attention.complexity import KINDS, SHORT
 from papers.attention.complexity import NARROW as FEW
-from papers.attention.study_claims import FEED_FORWARD, Rows, of, study
+from papers.attention.study_claims import FEED_FORWARD, Rows, series, study
 from shared import plot
 from shared.layers.embedding import SinusoidalPositions
 
@@ -208,7 +208,7 @@ def complexity(rows: Rows) -> Figure:
 
 def times(axes: Axes, rows: Rows, varied: str, title: str, exponents: dict[str, int]) -> None:
     for kind, colour in LAYER_COLOUR.items():
-        ms = 1e3 * of(rows, varied, "seconds", varied=varied, layer_type=kind)
+        ms = 1e3 * series(rows, varied, "seconds", varied=varied, layer_type=kind)
         axes.plot(ms.index, ms, "o-", ms=3, color=colour, label=kind if kind != "attention" else "its attention alone")
         if power := exponents.get(kind):
             x = ms.index.to_numpy(float)
@@ -220,7 +220,7 @@ def times(axes: Axes, rows: Rows, varied: str, title: str, exponents: dict[str, 
 
 def sequential(axes: Axes, rows: Rows) -> None:
     for kind in KINDS[1:]:
-        chains = of(rows, "n", "chain", varied="n", layer_type=kind)
+        chains = series(rows, "n", "chain", varied="n", layer_type=kind)
         axes.plot(chains.index, chains, "o-", ms=3, color=LAYER_COLOUR[kind], label=kind)
     axes.set_xscale("log", base=2)
     axes.set(yscale="log", xlabel="positions $n$", ylabel="products in a chain", title="Sequential steps, counted")
@@ -231,7 +231,7 @@ def reaches(axes: Axes, rows: Rows) -> None:
     for kind in KINDS[1:]:
         own = rows[rows["layer_type"] == kind]
         plot.band(axes, own, "distance", "ratio", color=LAYER_COLOUR[kind], label=kind)
-    recurrent = of(own, "distance", "ratio").groupby(level=0).median()
+    recurrent = series(own, "distance", "ratio").groupby(level=0).median()
     axes.plot(recurrent.index, recurrent.iloc[0] * recurrent_slope() ** (recurrent.index - 1), **DERIVED)
     axes.set(yscale="log", xlabel="distance (positions)", ylabel="|d$x_{first}$| / |d$x_{last}$|")
     axes.set_title("Path length: the last output's gradient")

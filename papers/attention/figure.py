@@ -8,13 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers.attention.claims import PAPER, REFERENCE_BLEU, difference, final, of, printed
+from papers.attention.claims import EVALUATIONS, PAPER, REFERENCE_BLEU, difference, final, level, of, printed
 from papers.attention.training import VARIANTS, as_lines
 from shared import plot
 from shared.tree import Array
 
 SPACE = "\N{OPEN BOX}"  # how a token that is a space is shown
 GOAL = 95  # per cent of dates
+PERPLEXITIES = (5, 10, 20, 50, 100, 200, 500)  # ticks
+WIDTH = 11.5  # inches, with the legend beside the panels
 NAMES = {
     "heads-1": "1 head",
     "heads-8": "8 heads",
@@ -40,6 +42,7 @@ TITLES = {
 }
 
 
+@matplotlib.rc_context(plot.STYLE)
 def headline(rows: pd.DataFrame, data: str) -> Figure:
     """The score during training and at the end, and the perplexities."""
     curves, finals = of(rows, "curve"), of(rows, "final")
@@ -47,19 +50,22 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     what = "BLEU, test_2016_flickr" if translated else "test dates that are right (%)"
     figure, (scores, perplexities) = plot.panels(2)
     plot.band(scores, curves, "iteration", "test_score", color="tab:blue", lw=2, label="greedy, during training")
-    for _, raw in of(rows, "curve", raw=True).groupby("variant"):
+    raw = of(rows, "curve", raw=True)
+    if not raw.empty:
         end = final("averaged", "beam", raw=True)(rows).median()
-        label = f"trained on raw text, cased, detokenised; end: {end:.1f}"
+        label = f"raw text, cased, detokenised;\nend: {end:.1f}"
         plot.band(scores, raw, "iteration", "test_score", color="tab:purple", lw=1, ls="--", label=label)
     final_scores(scores, finals, int(curves["steps"].max()))
     level, text = (REFERENCE_BLEU, f"{REFERENCE_BLEU}: fairseq, the same network") if translated else (GOAL, "95 %")
     scores.axhline(level, color="black", ls=":", label=text)
     scores.set_ylabel(what)
     for split, colour in (("val", "tab:green"), ("test", "tab:blue")):
-        plot.band(perplexities, curves, "iteration", f"{split}_perplexity", color=colour, lw=2, label=split)
-    perplexities.set_yscale("log")
-    perplexities.yaxis.set_major_formatter("{x:g}")
-    perplexities.yaxis.set_minor_formatter("{x:g}")
+        label = {"val": "perplexity, validation", "test": "perplexity, test"}[split]
+        plot.band(perplexities, curves, "iteration", f"{split}_perplexity", color=colour, lw=2, label=label)
+    if translated:
+        perplexities.set_yscale("log")
+        perplexities.minorticks_off()
+        perplexities.set_yticks(PERPLEXITIES, map(str, PERPLEXITIES))
     perplexities.set_ylabel("perplexity per token")
     rate = perplexities.twinx()
     plot.band(rate, curves, "iteration", "rate", color="0.6", lw=1, ls="--")
@@ -68,11 +74,17 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     rate.grid(visible=False)
     for panel in (scores, perplexities):
         panel.set_xlabel("step")
-    scores.legend(fontsize=7, loc="lower right")
-    perplexities.legend(fontsize=7, loc="upper right")
+    beside(figure, scores, perplexities)
     definition = " BLEU: tokenised and lower-cased, unless said otherwise." if translated else ""
     finish(figure, f"{data}, {sizes(curves)}.{definition}", curves)
     return figure
+
+
+def beside(figure: Figure, *panels: Axes) -> None:
+    """One legend for all panels, where it hides nothing."""
+    entries = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.set_figwidth(WIDTH)
+    figure.legend(entries.values(), entries.keys(), loc="outside right upper", fontsize=8)
 
 
 def final_scores(panel: Axes, finals: pd.DataFrame, step: int) -> None:
@@ -93,43 +105,52 @@ def final_scores(panel: Axes, finals: pd.DataFrame, step: int) -> None:
         )
 
 
+@matplotlib.rc_context(plot.STYLE)
 def variants(rows: pd.DataFrame, data: str) -> Figure:
-    """Table 3: what each change does to perplexity and score, beside the paper's difference."""
-    found = [variant for variant in VARIANTS if len(of(rows, "curve", variant))]
-    places = np.arange(len(found))[::-1]
+    """Table 3: what each change does to perplexity and score, beside the paper's difference and another seed's."""
+    own = rows[(rows["stage"] == "train") & rows["variant"].isin(VARIANTS)]
+    base, steps = of(rows, "curve"), own["steps"].max()
+    found = [variant for variant in VARIANTS if variant in set(own["variant"])]
+    names = [NAMES[variant] for variant in found]
+    if base["seed"].nunique() > 1:
+        names.append("another seed")
+    places = np.arange(len(names))[::-1]
     figure, panels = plot.panels(2)
     unit = "score" if "dates" in set(rows["data"]) else "BLEU"
     for column, (panel, quantity) in enumerate(zip(panels, ("perplexity", unit), strict=True)):
-        for place, variant in zip(places, found, strict=True):
-            values = difference(variant, column)(rows)
-            panel.plot(values, [place] * len(values), "o", color="tab:blue", clip_on=False, label="here, a seed each")
-            for value in values:
-                panel.annotate(
-                    f"{value:.3g}", (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=7
-                )
+        for place, variant in zip(places, found, strict=False):
+            values(panel, difference(variant, column)(rows), place, "tab:blue", "here, a seed each")
             if variant in PAPER:
                 paper = printed(variant, column)
                 panel.plot(paper, place, "D", mfc="none", color="black", clip_on=False, label="paper, Table 3")
+        if len(names) > len(found):
+            first, second, *_ = level(base, column, steps)
+            values(panel, [second - first], places[-1], "tab:gray", "the base model's second")
         panel.axvline(0, color="0.5", lw=1)
-        panel.set_yticks(places, [NAMES[variant] for variant in found])
-        panel.set_ylim(-0.7, len(found) - 0.3)
+        panel.set_yticks(places, names)
+        panel.set_ylim(-0.7, len(names) - 0.3)
         panel.set_xscale("symlog", linthresh=(0.1, 1)[column])
         panel.margins(x=0.1)  # for the numbers
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel(f"{quantity} minus the base model's, validation")
-    handles = {label: line for line, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
-    panels[1].legend(handles.values(), handles.keys(), fontsize=7, loc="lower right")
-    own = rows[(rows["stage"] == "train") & (rows["variant"] != "base")]
-    steps = own["steps"].max()
+    beside(figure, *panels)
     finish(
         figure,
-        f"{data}, {sizes(of(rows, 'curve'))}; every model after {steps:,.0f} steps, last parameters, greedy search. "
-        "The paper's differences are those of newstest2013 against the row that differs in nothing else "
-        "(4 heads, 4 layers).",
+        f"{data}, {sizes(base)}; every model after {steps:,.0f} steps, greedy search, mean of the last {EVALUATIONS} "
+        "evaluations. Another seed: the base model's second minus its first, read alike. The paper's differences are "
+        "those of newstest2013 against its own row that differs in nothing else: that of 4 heads, of 4 layers, of "
+        "dropout 0.1.",
         own,
         bands=False,
     )
     return figure
+
+
+def values(panel: Axes, found: Sequence[float], place: float, colour: str, label: str) -> None:
+    """Differences as dots in one row, each with its number."""
+    panel.plot(found, [place] * len(found), "o", color=colour, clip_on=False, label=label)
+    for value in found:
+        panel.annotate(f"{value:.3g}", (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=7)
 
 
 def maps(arrays: Mapping[str, Array], data: str) -> dict[str, Figure]:
@@ -141,13 +162,13 @@ def maps(arrays: Mapping[str, Array], data: str) -> dict[str, Figure]:
     }
 
 
+@matplotlib.rc_context(plot.STYLE | {"axes.grid": False})
 def one_kind(layers: Array, queries: Sequence[str], keys: Sequence[str], kind: str, data: str) -> Figure:
     """Weights (layers, heads, queries, keys), a row of pictures a layer; in each the rows sum to 1."""
     rows, columns = layers.shape[:2]
     size = 0.9 + 0.11 * np.array([len(keys), len(queries)])
-    with matplotlib.rc_context(plot.STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(columns * size[0], rows * size[1] + 0.9), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    figure = Figure(figsize=(columns * size[0], rows * size[1] + 0.9), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for (layer, head), panel in np.ndenumerate(grid):
         picture = panel.imshow(layers[layer, head], cmap="Blues", vmin=0, vmax=1, aspect="auto")
         panel.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
@@ -155,7 +176,7 @@ def one_kind(layers: Array, queries: Sequence[str], keys: Sequence[str], kind: s
         panel.set_yticks(range(len(queries)), queries, fontsize=6)
     figure.colorbar(picture, ax=grid, label="weight", shrink=0.8)
     figure.supylabel("asks (query)", fontsize=8)
-    plot.caption(figure, [f"Answers (keys) from left to right; {TITLES[kind]}. {data}, one test pair, first seed."])
+    plot.caption(figure, [f"Answers (keys) from left to right; {TITLES[kind]}; {data}, one test pair, first seed."])
     return figure
 
 

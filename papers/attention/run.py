@@ -30,7 +30,7 @@ class AttentionSettings(Settings):
     test_pairs: int = number(low=1, high=1_000_000, default=500)  # dates, and as many for validation
     seeds: list[int] = number(low=0, high=2**31 - 1, default_factory=list)
     raw_seeds: list[int] = number(low=0, high=2**31 - 1, empty=True, default_factory=list)  # on text as written
-    variants: list[str] = choice(*training.VARIANTS, default_factory=list)  # of Table 3
+    variants: list[str] = choice(*training.VARIANTS, empty=True, default_factory=list)  # of Table 3
     variant_seeds: list[int] = number(low=0, high=2**31 - 1, empty=True, default_factory=list)
     layers: int = number(low=1, high=1000, default=6)
     d_model: int = number(low=1, high=100_000, default=512)
@@ -60,12 +60,14 @@ def main(cfg: DictConfig) -> None:
         training.check(config, task)
     with entry.session("attention", cfg, config, NAMED_BY) as session:
         jobs = training.jobs(config)
-        every = [*jobs, *attention_study.jobs(config)]
-        rows = session.experiment.run(measure, every, forecast=config.scale == "full")
+        *others, times = [*jobs, *attention_study.jobs(config)]
+        parts = (others, [times])  # times are measured when nothing else is done
+        tables = [session.experiment.run(measure, part, forecast=config.scale == "full") for part in parts]
+        rows = pd.concat(tables, ignore_index=True)
         session.finish(
             rows,
             [*CLAIMS, *STUDY_CLAIMS],
-            sorted({*config.seeds, *config.raw_seeds, *config.variant_seeds}),
+            sorted({job["seed"] for job in others}),
             partial(draw, session.experiment, rows, jobs, found[config.data].title),
             title=TITLE,
             figure="Tables 2 and 3",
@@ -81,11 +83,12 @@ def measure(job: Job, run: Run) -> None:
 
 
 def draw(experiment: Experiment, rows: pd.DataFrame, jobs: list[Job], data: str) -> dict[str, bytes]:
-    """Every figure as a PNG, and the translations of every final decoding as text."""
+    """Every figure that has something to show as a PNG, and the translations of every final decoding as text."""
     trained, studied = (rows[rows["stage"] == stage] for stage in ("train", "study"))
     base = [(job, experiment.arrays(job)) for job in jobs if job["variant"] == "base"]
-    figures = {"headline": figure.headline(trained, data), "variants": figure.variants(trained, data)}
-    figures |= figure.maps(base[0][1], data)
+    figures = {"headline": figure.headline(trained, data)} | figure.maps(base[0][1], data)
+    if len(base) < len(jobs):
+        figures["variants"] = figure.variants(trained, data)
     figures["attention_study"] = attention_study_figure.figure(studied)
     figures["complexity"] = attention_study_figure.complexity(studied)
     files = {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}

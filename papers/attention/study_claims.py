@@ -46,7 +46,7 @@ def timed(value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
     return measure
 
 
-def of(rows: Rows, index: str, column: str, **chosen: object) -> "pd.Series[float]":
+def series(rows: Rows, index: str, column: str, **chosen: object) -> "pd.Series[float]":
     """A column by another one, of the rows whose other columns are as chosen."""
     for name, value in chosen.items():
         rows = rows[rows[name] == value]
@@ -60,54 +60,54 @@ def exponent(values: "pd.Series[float]", lowest: float = 0.0) -> float:
 
 
 def jacobian_ratio(rows: Rows) -> float:
-    plain, divided = (of(rows, "d_k", "median", scores=scores) for scores in ("plain", "divided"))
+    plain, divided = (series(rows, "d_k", "median", scores=scores) for scores in ("plain", "divided"))
     return float(plain[1024] / divided[1024])
 
 
 def jacobian_spread(rows: Rows) -> float:
-    medians = of(rows, "d_k", "median", scores="divided").loc[16:]
+    medians = series(rows, "d_k", "median", scores="divided").loc[16:]
     return float(medians.max() / medians.min())
 
 
 def hot(rows: Rows) -> float:
-    entropies = of(rows, "temperature", "entropy")
+    entropies = series(rows, "temperature", "entropy")
     T = entropies.index.max()
     return float((log(KEYS) - entropies[T]) * 2 * T**2 * KEYS / (KEYS - 1))
 
 
 def logarithmic(rows: Rows) -> float:
     """The slope of the dot product against the logarithm of the distance, from 8 on, times log(10,000)."""
-    dots = of(rows, "distance", "dot", encoding="sinusoidal").loc[8:]
+    dots = series(rows, "distance", "dot", encoding="sinusoidal").loc[8:]
     return float(np.polyfit(np.log(dots.index.to_numpy(float)), dots, 1)[0] * log(10_000))
 
 
 def reach_factor(rows: Rows) -> float:
-    ratios = of(rows, "distance", "ratio", layer_type="recurrent layer")
+    ratios = series(rows, "distance", "ratio", layer_type="recurrent layer")
     return float((ratios[64] / ratios[8]) ** (1 / 56) / recurrent_slope())
 
 
 def growth(rows: Rows) -> float:
-    squares = of(rows, "layer", "square", norm="none")
+    squares = series(rows, "layer", "square", norm="none")
     return float((squares[DEEP] / squares[0]) ** (1 / DEEP))
 
 
 def increment(rows: Rows) -> float:
-    squares = of(rows, "layer", "square", norm="pre")
+    squares = series(rows, "layer", "square", norm="pre")
     return float((squares[DEEP] - squares[0]) / DEEP)
 
 
 def last_loss(norm: str) -> Callable[[Rows], float]:
-    return lambda rows: float(of(rows, "iteration", "loss", norm=norm).iloc[-1])
+    return lambda rows: float(series(rows, "iteration", "loss", norm=norm).iloc[-1])
 
 
 def last_layer(norm: str) -> Callable[[Rows], float]:
     """The exponent of the last decoder layer's gradient in the number of layers."""
-    return lambda rows: exponent(of(rows[rows["layer"] == rows["layers"]], "layers", "decoder", norm=norm))
+    return lambda rows: exponent(series(rows[rows["layer"] == rows["layers"]], "layers", "decoder", norm=norm))
 
 
-def first_over_last(norm: str) -> Callable[[Rows], float]:
+def first_over_last(norm: str, side: str = "decoder") -> Callable[[Rows], float]:
     def value(rows: Rows) -> float:
-        norms = of(rows, "layer", "decoder", norm=norm, layers=LAYERS)
+        norms = series(rows, "layer", side, norm=norm, layers=LAYERS)
         return float(norms.iloc[0] / norms.iloc[-1])
 
     return value
@@ -128,7 +128,7 @@ def chain_growth(kind: str) -> Callable[[Rows], float]:
     """By how much the longest chain of products grows for each further position, at most."""
 
     def value(rows: Rows) -> float:
-        chains = of(rows, "n", "chain", varied="n", layer_type=kind)
+        chains = series(rows, "n", "chain", varied="n", layer_type=kind)
         return float((np.diff(chains) / np.diff(chains.index.to_numpy(float))).max())
 
     return value
@@ -136,7 +136,7 @@ def chain_growth(kind: str) -> Callable[[Rows], float]:
 
 def time_exponent(kind: str, varied: str) -> Callable[[Rows], float]:
     lowest = MANY if varied == "n" else WIDE
-    return lambda rows: exponent(of(rows, varied, "seconds", varied=varied, layer_type=kind), lowest)
+    return lambda rows: exponent(series(rows, varied, "seconds", varied=varied, layer_type=kind), lowest)
 
 
 def exponent_gap(rows: Rows) -> float:
@@ -148,8 +148,8 @@ def advantage(kind: str) -> Callable[[Rows], float]:
     """The recurrent layer's time over another's, the smallest where n < d."""
 
     def value(rows: Rows) -> float:
-        recurrent, other = (of(rows, "d", "seconds", varied="d", layer_type=name) for name in ("recurrent layer", kind))
-        return float((recurrent / other).loc[SHORT + 1 :].min())
+        seconds = [series(rows, "d", "seconds", varied="d", layer_type=name) for name in ("recurrent layer", kind)]
+        return float((seconds[0] / seconds[1]).loc[SHORT + 1 :].min())
 
     return value
 
@@ -196,7 +196,7 @@ SCALES: Sequence[Claim] = (
         "variance",
         "Section 3.2.1, footnote",
         "The variance of q.k is d_k (exponent of d_k)",
-        signals("scaling", lambda rows: exponent(of(rows, "d_k", "variance", scores="plain"))),
+        signals("scaling", lambda rows: exponent(series(rows, "d_k", "variance", scores="plain"))),
         within(1, 0.05),
         "1 +- 0.05",
         paper=1,
@@ -205,7 +205,7 @@ SCALES: Sequence[Claim] = (
         "variance-divided",
         "Section 3.2.1, footnote",
         "Divided by sqrt(d_k), scores have variance 1 (largest difference over d_k)",
-        signals("scaling", lambda rows: float(abs(of(rows, "d_k", "variance", scores="divided") - 1).max())),
+        signals("scaling", lambda rows: float(abs(series(rows, "d_k", "variance", scores="divided") - 1).max())),
         between(0, 0.1),
         "<= 0.1",
     ),
@@ -230,7 +230,7 @@ SCALES: Sequence[Claim] = (
         "jacobian-mean",
         "Derived: near ties of the two largest scores",
         "Undivided, the mean norm falls only as 1/sqrt(d_k): few queries have all of the gradient (exponent, from 256)",
-        signals("scaling", lambda rows: exponent(of(rows, "d_k", "mean", scores="plain"), 256)),
+        signals("scaling", lambda rows: exponent(series(rows, "d_k", "mean", scores="plain"), 256)),
         within(-0.5, 0.1),
         "-0.5 +- 0.1",
     ),
@@ -267,7 +267,7 @@ NORMALISATION: Sequence[Claim] = (
         "post-layernorm",
         "Section 3.1",
         "LayerNorm behind the sum keeps E[x^2] = 1 (largest difference over 24 layers)",
-        signals("depth", lambda rows: float(abs(of(rows, "layer", "square", norm="post").loc[1:] - 1).max())),
+        signals("depth", lambda rows: float(abs(series(rows, "layer", "square", norm="post").loc[1:] - 1).max())),
         between(0, 1e-3),
         "<= 0.001",
     ),
@@ -322,15 +322,23 @@ NORMALISATION: Sequence[Claim] = (
     claim(
         "post-layers",
         f"{XIONG}, abstract",
-        "Post-LN: gradients are large near the output (first over last decoder layer of six)",
+        "Post-LN: in the decoder gradients are large near the output (first over last layer of six)",
         signals("gradients", first_over_last("post")),
         between(0, 0.5),
         "<= 0.5",
     ),
     claim(
+        "post-layers-encoder",
+        "Our control",
+        "Post-LN: in the encoder they are of one size (first over last layer of six)",
+        signals("gradients", first_over_last("post", "encoder")),
+        between(0.5, 2),
+        "0.5 to 2",
+    ),
+    claim(
         "pre-layers",
         f"{XIONG}, abstract",
-        "Pre-LN: they are of one size (first over last decoder layer of six)",
+        "Pre-LN: in the decoder they are of one size (first over last layer of six)",
         signals("gradients", first_over_last("pre")),
         between(0.5, 2),
         "0.5 to 2",
@@ -434,7 +442,7 @@ COMPLEXITY: Sequence[Claim] = (
         "reach-attention",
         "Table 1, maximum path length",
         "Self-attention's reaches 64 positions back (first input's over last input's, root mean square)",
-        signals("reach", lambda rows: of(rows, "distance", "ratio", layer_type="self-attention layer")[64]),
+        signals("reach", lambda rows: series(rows, "distance", "ratio", layer_type="self-attention layer")[64]),
         between(0.01, inf),
         ">= 0.01",
     ),

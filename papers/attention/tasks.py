@@ -38,7 +38,7 @@ class Task(NamedTuple):
 
 
 @lru_cache(2)
-def load(data: str, merges: int = 0, train_pairs: int = 0, test_pairs: int = 0, mirrors: tuple[str, ...] = ()) -> Task:
+def load(data: str, merges: int = 0, train_pairs: int = 0, test_pairs: int = 0) -> Task:
     """Generated dates in ISO's form, validated and tested on dates that do not occur in training; or Multi30k, en-de.
 
     Of ``merges`` and the numbers of pairs, each task has its own.
@@ -48,12 +48,22 @@ def load(data: str, merges: int = 0, train_pairs: int = 0, test_pairs: int = 0, 
         val, test = (Pairs(*(side[half] for side in held_out)) for half in halves(test_pairs))
         title = f"generated dates, {train_pairs:,} training and {test_pairs:,} test pairs"
         return Task(train, val, test, Characters([*train.sources, *train.targets]), {}, title)
-    version = "raw" if data.endswith(RAW) else "lc.norm.tok"
-    source = multi30k.load(version, mirrors or multi30k.MIRRORS)
+    source = multi30k.load(version(data))
     train, val, test = (Pairs(split.en, split.de) for split in (source.train, source.val, source.test_2016_flickr))
     vocabulary = Subwords([*train.sources, *train.targets], merges)
-    checksums = source.checksums | {f"vocabulary ({version})": digest(vocabulary)}
-    return Task(train, val, test, vocabulary, checksums, f"Multi30k en-de ({version})")
+    checksums = source.checksums | {f"vocabulary ({version(data)})": digest(vocabulary)}
+    return Task(train, val, test, vocabulary, checksums, f"Multi30k en-de ({version(data)})")
+
+
+def version(data: str) -> str:
+    """Of Multi30k."""
+    return "raw" if data.endswith(RAW) else "lc.norm.tok"
+
+
+def fetch(data: str, mirrors: Sequence[str]) -> None:
+    """See to it that ``load`` finds the data here, from these base URLs if there are any."""
+    if data != "dates":
+        multi30k.load(version(data), mirrors or multi30k.MIRRORS)
 
 
 def halves(n: int) -> tuple[slice, slice]:

@@ -74,6 +74,10 @@ def check(cfg: Any, task: Task) -> None:
         raise BadRequest(f"{span}: must begin after the start of steps={cfg.steps}")
     if cfg.raw_seeds and cfg.data == "dates":
         raise BadRequest(f"raw_seeds={cfg.raw_seeds}: dates have no raw text beside their own")
+    if strays := sorted({own["seed"] for own in jobs(cfg)} - set(cfg.seeds)):
+        raise BadRequest(
+            f"seeds={cfg.seeds}: must include {strays} too, of raw_seeds or variant_seeds, to compare with"
+        )
     for variant in cfg.variants:
         for name, value in VARIANTS[variant].items():
             if getattr(cfg, name) == value:
@@ -97,7 +101,8 @@ def data(cfg: Any) -> list[str]:
 
 def task(cfg: Any, name: str) -> Task:
     """With the data fetched from the given mirrors, if it has to be."""
-    return tasks.load(name, **{size: getattr(cfg, size) for size in sizes(cfg)}, mirrors=tuple(cfg.mirrors))
+    tasks.fetch(name, cfg.mirrors)
+    return tasks.load(name, **{size: getattr(cfg, size) for size in sizes(cfg)})
 
 
 def sizes(cfg: Any) -> tuple[str, ...]:
@@ -188,7 +193,7 @@ def finish(model: Transformer, parameters: dict[str, Tree], job: Job, task: Task
             found = tasks.score(job["data"], hypotheses, task.test.targets)
             run.record(part="final", weights=weights, search=search, **found)
             run.keep(**{f"{weights}_{search}": as_bytes(hypotheses)})
-    batch = next(iter(task.batches(task.test, SHARD)))
+    *_, batch = task.batches(task.test, SHARD)  # that of the longest targets
     run.record(
         part="probe",
         parameters=tree.size(parameters["last"]),

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from papers.resnet.training import TRAIN, Split, gradient, images
-from papers.understanding_ml.neural_networks import ACTIVATIONS, moments
+from papers.understanding_ml.neural_networks import ACTIVATIONS
 from shared import tree
 from shared.claims import Claim, per_seed
 from shared.experiment import Job, Run
@@ -30,6 +30,7 @@ from shared.layers.windows import pair
 from shared.losses import softmax_cross_entropy
 from shared.minibatch import minibatches
 from shared.optim import Momentum
+from shared.quadrature import moments
 from shared.tree import Array, Tree
 
 Rows = pd.DataFrame
@@ -189,7 +190,7 @@ def derivation(convs: Sequence[Conv2d], activation: str, initialisation: str, x:
     for conv in convs:
         taps, variance = np.prod(pair(conv.kernel)), weight_variance(initialisation, conv)
         average, pullback = AveragePool(conv.kernel, conv.stride, conv.padding)({}, square)
-        square, slope = moments(activation, taps * conv.c_in * variance * average)
+        square, slope = moments(ACTIVATIONS[activation], taps * conv.c_in * variance * average)
         squares.append(square.mean())
         slopes.append(slope)
         ways_back.append((taps * conv.c_out * variance, pullback))

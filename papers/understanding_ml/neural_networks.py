@@ -26,6 +26,7 @@ from shared.layers.linear import Linear
 from shared.losses import softmax_cross_entropy
 from shared.minibatch import minibatches
 from shared.optim import Optimizer
+from shared.quadrature import moments
 from shared.tree import Array, Tree
 
 ACTIVATIONS: dict[str, Layer] = {
@@ -36,8 +37,6 @@ ACTIVATIONS: dict[str, Layer] = {
     "gelu": GELU(),
 }
 INITIALISATIONS = ("xavier", "he", "gain", "equal")
-NODES = 0.018 * (np.arange(1000) - 499.5)  # from -9 to 9, none of them 0
-WEIGHTS = np.exp(-(NODES**2) / 2) * (0.018 / np.sqrt(2 * np.pi))
 XOR = np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]], np.float32), np.array([0, 0, 1, 1])  # class 1: the signs differ
 
 
@@ -47,30 +46,14 @@ def check_choice(what: str, name: str, valid: Collection[str]) -> None:
         raise ValueError(f"unknown {what} {name!r}. Valid: {', '.join(valid)}")
 
 
-def moments(activation: str, q: Array) -> tuple[Array, Array]:
-    r"""(E[f(z)^2], E[f'(z)^2]) for z ~ N(0, q), q of any shape, by quadrature; to 1e-7 and better for q up to 100.
-
-    E[g(z)] = integral of g(sqrt(q) t) phi(t) dt, by the midpoint rule: over the whole line its error falls
-    exponentially in 1 / spacing for an analytic integrand. Its nodes come in pairs +-t, and the two halves of a g that
-    has a kink at 0, as that of ReLU, add up to an analytic one.
-        ReLU: q/2 and 1/2.    Leaky ReLU: (1 + slope^2)/2 times q and 1.    Others: no closed form.
-    ValueError for an unknown activation, and where q is negative or not finite.
-    """
-    check_choice("activation", activation, ACTIVATIONS)
-    if not (np.isfinite(q).all() and np.min(q) >= 0):
-        raise ValueError("the variance q must be finite and not negative")
-    value, pullback = ACTIVATIONS[activation]({}, np.sqrt(q)[..., None] * NODES)
-    slope, _ = pullback(np.ones_like(value))
-    return value**2 @ WEIGHTS, slope**2 @ WEIGHTS
-
-
 def squared_gain(activation: str) -> float:
     r"""g^2 = 1 / E[f(z)^2], z ~ N(0, 1): n_in Var[w] = g^2 keeps E[z_l^2] = 1 from layer to layer.
 
     2 for ReLU, 2 / (1 + slope^2) for leaky ReLU (He et al. 2015, eq. 15), 2.54 for tanh, 3.41 for sigmoid and 2.35 for
     GELU. ValueError for an unknown activation.
     """
-    return 1 / float(moments(activation, np.array(1.0))[0])
+    check_choice("activation", activation, ACTIVATIONS)
+    return 1 / float(moments(ACTIVATIONS[activation], np.array(1.0))[0])
 
 
 @dataclass(frozen=True)
@@ -282,7 +265,7 @@ def predicted(widths: Sequence[int], activation: str, initialisation: str, X: Ar
     a2 = np.mean(np.square(X, dtype=float), axis=1)
     squares, slopes = [], []
     for n_in, variance in zip(widths, variances[:-1], strict=False):
-        a2, slope = moments(activation, n_in * variance * a2)
+        a2, slope = moments(ACTIVATIONS[activation], n_in * variance * a2)
         squares.append(a2.mean())
         slopes.append(slope)
     delta2 = slopes[-1]

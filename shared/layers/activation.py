@@ -230,7 +230,7 @@ class Softmax(Activation):
     dy_i/dx_j = y_i (delta_ij - y_j) / T: the Jacobian (diag(y) - y y^T) / T is symmetric, so
         dx = (y * dy - y <y, dy>) / T = y * (dy - <y, dy>) / T.
     The largest x is subtracted first, so nothing overflows. x = -inf masks an entry: y = 0 and dx = 0 there; where a
-    whole row is masked, so is its y. T -> 0 gives the arg max, T -> inf the uniform distribution.
+    whole row is masked, so is its y; K may be 0. T -> 0 gives the arg max, T -> inf the uniform distribution.
     """
 
     temperature: float = 1.0
@@ -241,15 +241,17 @@ class Softmax(Activation):
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
         numbers = np.finfo(x.dtype)
-        y = x - np.maximum(x.max(-1, keepdims=True), numbers.min)  # a masked row: -inf - min, not -inf - -inf
-        y *= 1 / self.temperature
+        inverse = min(max(1 / self.temperature, float(numbers.tiny)), float(numbers.max))  # 0 inf is not a number
+        y = x - x.max(-1, keepdims=True, initial=numbers.min)  # a masked row: -inf - min, not -inf - -inf
+        with np.errstate(over="ignore"):  # to -inf, of which exp makes 0
+            y *= inverse
         np.exp(y, out=y)
         y /= np.maximum(y.sum(-1, keepdims=True), numbers.tiny)  # at least 1 but in a masked row
 
         def pullback(dy: Array) -> tuple[Array, Tree]:
             dx = dy - np.einsum("...k,...k->...", y, dy)[..., None]
             dx *= y
-            dx *= 1 / self.temperature
+            dx *= inverse
             return dx, {}
 
         return y, pullback

@@ -20,13 +20,16 @@ def attention(
     r"""(y, A, pullback) of scaled dot-product attention, y = A v with A = softmax(q k^T / (temperature sqrt(d_k))).
 
     q (..., T, d_k), k (..., S, d_k), v (..., S, d_v), A (..., T, S), y (..., T, d_v). ``kept`` is boolean and
-    broadcasts to A: a query gives no weight to a key where it is False, and reads 0 where it is False for all keys.
+    broadcasts to A: a query gives no weight to a key where it is False, and reads 0 where it is False for all keys
+    or there are none (S = 0).
     A score is a sum of d_k products: if q and k are independent with mean 0 and variance 1, its variance is d_k, and
     sqrt(d_k) brings it back to 1. Vaswani et al. 2017, eq. 1.
 
     With s = q k^T, the softmax's pullback takes dA = dy v^T to ds; then
         dq = ds k,     dk = ds^T q,     dv = A^T dy.
     """
+    if not q.shape[-1]:
+        raise ValueError(f"attention: queries and keys need at least one feature, got {q.shape} and {k.shape}")
     scores = q @ k.swapaxes(-1, -2)
     if kept is not None:
         scores += masking(kept, scores)

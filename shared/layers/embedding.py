@@ -78,7 +78,7 @@ class SinusoidalPositions(Activation):
             raise ValueError(f"SinusoidalPositions: features must be at least 1, got {self.features}")
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL, start: int = 0) -> tuple[Array, Pullback]:
-        length, features = time_and_features("SinusoidalPositions", x, self.features)
+        length, features = time_and_features("SinusoidalPositions", x, self.features, start)
         channel = np.arange(features)
         angle = np.arange(start, start + length)[:, None] * 10_000.0 ** (-2 * (channel // 2) / features)
         vectors = np.where(channel % 2, np.cos(angle), np.sin(angle))
@@ -105,7 +105,7 @@ class LearnedPositions:
         return {"W": Normal(self.features**-0.5)(rng, (self.longest, self.features))}
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL, start: int = 0) -> tuple[Array, Pullback]:
-        length, _ = time_and_features("LearnedPositions", x, self.features)
+        length, _ = time_and_features("LearnedPositions", x, self.features, start)
         if start + length > self.longest:
             raise ValueError(f"LearnedPositions: sequences may have {self.longest} entries, got {start + length}")
         W = p["W"]
@@ -119,8 +119,10 @@ class LearnedPositions:
         return x + W[positions], pullback
 
 
-def time_and_features(layer: str, x: Array, features: int) -> tuple[int, int]:
-    """The last two axes of x (..., T, features)."""
+def time_and_features(layer: str, x: Array, features: int, start: int) -> tuple[int, int]:
+    """The last two axes of x (..., T, features), whose first position is ``start``."""
+    if start < 0:
+        raise ValueError(f"{layer}: start must be at least 0, got {start}")
     if x.ndim < 2 or x.shape[-1] != features:
         raise ValueError(f"{layer}: x must be (..., T, {features}), got {x.shape}")
     return x.shape[-2], x.shape[-1]
