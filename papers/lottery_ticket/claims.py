@@ -42,7 +42,8 @@ def shares(value: Statistic) -> Callable[[Rows], list[float]]:
         rows, n = rows[rows["seed"].isin(trials)], len(trials)
         if n == 1:
             return [value(rows)]
-        return [n * value(rows) - (n - 1) * value(rows[rows["seed"] != trial]) for trial in trials]
+        without = [value(rows[rows["seed"] != trial]) for trial in trials]
+        return [round(n * value(rows) - (n - 1) * t, 6) + 0.0 for t in without]  # as exact as the means are; no -0.0
 
     return measure
 

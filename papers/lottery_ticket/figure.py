@@ -94,7 +94,7 @@ def training_curves(curves: Mapping[str, Array], data: str) -> Figure:
         axes.legend(title="weights left (%)", loc="lower right", fontsize=9, frameon=False)
     top = max(curve.mean(0).max() for curve in own.values())
     left.set(ylabel="test accuracy (%)", ylim=(top - 6, top + 0.3))
-    bands = "Lines: means, bands: ranges, over trials; of reinitialisations over all of theirs."
+    bands = "Line: mean, band: range over trials; for reinitialisations over all of them in all trials."
     plot.caption(figure, [f"Figure 3. Data: {data}. {bands}"])
     return figure
 
