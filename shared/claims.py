@@ -21,6 +21,8 @@ class Claim:
 
     ``measure`` maps the recorded rows to one value per seed, and to nothing where the rows hold nothing to measure.
     ``average`` makes one number of them: the median, or the mean where the paper speaks of means over its trials.
+    ``whole`` takes its place where that number is a statistic of all seeds' rows together and no average of the seeds'
+    values (a ratio of means, the maximum of a mean curve): the values then only say how many and how far apart.
     ``holds`` says whether that number is within ``tolerance`` (the same rule, in words); where it is
     not, ``same_direction`` says whether the effect is there at all. ``paper`` is the number that the paper prints.
     """
@@ -34,6 +36,7 @@ class Claim:
     paper: float | None = None
     same_direction: Callable[[float], bool] | None = None
     average: Callable[[Sequence[float]], float] = median
+    whole: Callable[[pd.DataFrame], float] | None = None
 
 
 def per_seed(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float | None]) -> list[float]:
@@ -49,7 +52,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, diverged: bool = False) -> pd.DataFrame:
-    """The ledger, one row a claim: average, range and number of the values measured on ``rows``, and the verdict.
+    """The ledger, one row a claim: average (or ``whole``), range and number of the values on ``rows``, and the verdict.
 
     ``seeds`` is how many were declared, ``diverged`` whether a job ended in NaN or infinity: a claim that lost a value
     this way is not reproduced. Values that are not all finite have no average (NaN). Raises ValueError when two claims
@@ -64,7 +67,10 @@ def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, di
 def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged: bool) -> dict[str, object]:
     values = [] if rows.empty else [float(value) for value in claim.measure(rows)]
     known = bool(values) and all(map(math.isfinite, values))
-    middle, low, high = (claim.average(values), min(values), max(values)) if known else (math.nan,) * 3
+    middle, low, high = (math.nan,) * 3
+    if known:
+        middle = claim.average(values) if claim.whole is None else claim.whole(rows)
+        low, high = min(values), max(values)
 
     verdict: Verdict
     if diverged and len(values) < seeds:

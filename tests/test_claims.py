@@ -86,6 +86,12 @@ def test_the_verdict_is_on_the_median_before_it_is_rounded() -> None:
     assert judged([0.9999999])["verdict"] == "same direction"
 
 
+def test_a_statistic_of_all_rows_takes_the_place_of_the_average() -> None:
+    row = judged([0.1, 0.2, 0.3], whole=lambda rows: float(len(rows)))
+    assert row[["measured", "min", "max", "n", "verdict"]].tolist() == [3.0, 0.1, 0.3, 3, "reproduced"]
+    assert judged([], whole=lambda rows: 2.0)["verdict"] == "not tested at this scale"
+
+
 def test_two_claims_with_one_id() -> None:
     with pytest.raises(ValueError, match="share an id: gain"):
         judge([a_claim([1.0]), a_claim([2.0])], ROWS, "digits", 3)

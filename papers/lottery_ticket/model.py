@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from papers.lottery_ticket.pruning import Masks
+from papers.lottery_ticket.pruning import Masks, check_mask
 from shared import tree
 from shared.init import glorot_normal
 from shared.layers.activation import ReLU
@@ -33,7 +33,12 @@ class Subnetworks:
     """
 
     def __init__(self, networks: Sequence[Tree], masks: Sequence[Masks], optimizer: Optimizer) -> None:
-        """The full parameters of each network, of which its masks choose."""
+        """The full parameters of each network, of which its masks choose. ValueError for masks that do not fit."""
+        if len(networks) != len(masks):
+            raise ValueError(f"{len(networks)} networks need as many sets of masks, got {len(masks)}")
+        for network, own in zip(networks, masks, strict=True):
+            for name, mask in own.items():
+                check_mask(mask, network[name]["W"])
         self.masks = tree.stack(masks)
         p = tree.stack(networks)
         everything = tree.map(lambda array: np.ones(array.shape, bool), p)
@@ -42,14 +47,15 @@ class Subnetworks:
         self.places = [np.flatnonzero(array) for _, array in tree.leaves(chosen)]
         ends = np.cumsum([0, *map(len, self.places)])
         self.parts = [slice(*pair) for pair in pairwise(ends)]  # of theta, a leaf of p each
-        self.theta = np.empty(ends[-1], np.float32)
-        self.gather(self.p, self.theta)
+        self.theta = np.concatenate(
+            [array.reshape(-1)[places] for (_, array), places in zip(tree.leaves(self.p), self.places, strict=True)]
+        )
         self.optimizer = optimizer
         self.state = optimizer.init({"theta": self.theta})
 
-    def gather(self, dense: Tree, vector: Array) -> None:
+    def gather(self, matrices: Tree, vector: Array) -> None:
         """Fill a vector like theta from the surviving places of a tree like ``p``."""
-        for (_, array), places, part in zip(tree.leaves(dense), self.places, self.parts, strict=True):
+        for (_, array), places, part in zip(tree.leaves(matrices), self.places, self.parts, strict=True):
             array.reshape(-1).take(places, out=vector[part], mode="clip")  # other modes make a copy
 
     def update(self, grads: Tree) -> None:

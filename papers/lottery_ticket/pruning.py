@@ -25,10 +25,17 @@ def survivors(n: int, rate: float) -> int:
     return left
 
 
-def keep_largest(weights: Array, mask: Array, left: int) -> Array:
-    """The mask of the ``left`` surviving weights of largest magnitude; of equal ones those later in memory stay."""
+def check_mask(mask: Array, weights: Array) -> None:
+    """ValueError for a mask of another shape or type: broadcasting would accept it and prune something else."""
     if mask.shape != weights.shape or mask.dtype != bool:
         raise ValueError(f"a mask must be boolean {weights.shape} like its weights, got {mask.dtype} {mask.shape}")
+
+
+def keep_largest(weights: Array, mask: Array, left: int) -> Array:
+    """The mask of the ``left`` surviving weights of largest magnitude; of equal ones those later in memory stay."""
+    check_mask(mask, weights)
+    if not np.isfinite(weights).all():
+        raise ValueError("weights that are not finite have no order of magnitude to prune by")
     surviving = np.flatnonzero(mask)
     if not 0 < left <= len(surviving):
         raise ValueError(f"cannot keep {left} of {len(surviving)} surviving weights")
@@ -44,7 +51,9 @@ def prune(weights: Array, mask: Array, rate: float) -> Array:
 
 
 def schedule(n: int, rate: float, rounds: int) -> list[int]:
-    """How many of n weights are left after 0, 1, ..., ``rounds`` rounds."""
+    """How many of n weights are left after 0, 1, ..., ``rounds`` rounds. ValueError for fewer than 0 or too many."""
+    if rounds < 0:
+        raise ValueError(f"rounds={rounds}: must be 0 or more")
     left = [n]
     for done in range(rounds):
         try:
@@ -54,15 +63,15 @@ def schedule(n: int, rate: float, rounds: int) -> list[int]:
     return left
 
 
-def weights_left(sizes: Mapping[str, int], rates: Mapping[str, float], rounds: int) -> list[float]:
+def levels(sizes: Mapping[str, int], rates: Mapping[str, float], rounds: int) -> list[float]:
     """P_m, the share of the network's weights left after 0, 1, ..., ``rounds`` rounds; ``sizes``: weights by layer."""
     layers = [schedule(n, rates[name], rounds) for name, n in sizes.items()]
     return [sum(counts) / sum(sizes.values()) for counts in zip(*layers, strict=True)]
 
 
-def dense(p: Tree, rates: Mapping[str, float]) -> Masks:
+def unpruned(p: Tree) -> Masks:
     """The masks of the network with parameters p before any round."""
-    return {name: np.ones(p[name]["W"].shape, bool) for name in rates}
+    return {name: np.ones(layer["W"].shape, bool) for name, layer in p.items() if layer}
 
 
 def iterative(p: Tree, masks: Masks, rates: Mapping[str, float]) -> Masks:
@@ -71,10 +80,10 @@ def iterative(p: Tree, masks: Masks, rates: Mapping[str, float]) -> Masks:
 
 
 def one_shot(p: Tree, rates: Mapping[str, float], rounds: int) -> Masks:
-    """From the dense network's final weights p at once to what ``rounds`` rounds leave."""
+    """From the whole network's final weights p at once to what ``rounds`` rounds leave."""
     return {
         name: keep_largest(p[name]["W"], mask, schedule(mask.size, rates[name], rounds)[-1])
-        for name, mask in dense(p, rates).items()
+        for name, mask in unpruned(p).items()
     }
 
 

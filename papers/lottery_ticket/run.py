@@ -70,11 +70,9 @@ def main(cfg: DictConfig) -> None:
 
 
 def forecast(config: LotterySettings, experiment: Experiment) -> None:
-    """The time of all that is left, counted in dense trainings: sparse networks are not slower."""
+    """The time of all that is left, over all levels."""
     every = [job for level in range(config.rounds + 1) for job in training.jobs_of(config, level)]
-    left = [job for job in every if not finished(experiment.setting.run_folder(job))]
-    dense = [training.job(config, "dense", 0, job["seed"]) for job in left for _ in training.names(job)]
-    experiment.forecast(training.train, dense)
+    experiment.forecast(training.rehearsal, [job for job in every if not finished(experiment.setting.run_folder(job))])
 
 
 def draw(config: LotterySettings, experiment: Experiment, rows: pd.DataFrame) -> dict[str, bytes]:
