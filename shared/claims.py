@@ -24,7 +24,8 @@ class Claim:
     ``whole`` takes its place where that number is a statistic of all seeds' rows together and no average of the seeds'
     values (a ratio of means, the maximum of a mean curve): the values then only say how many and how far apart.
     ``holds`` says whether that number is within ``tolerance`` (the same rule, in words); where it is
-    not, ``same_direction`` says whether the effect is there at all. ``paper`` is the number that the paper prints.
+    not, ``same_direction`` says whether the effect is there at all. ``paper`` is the number that the paper prints,
+    ``data`` what is measured on where that is not the run's own.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Claim:
     same_direction: Callable[[float], bool] | None = None
     average: Callable[[Sequence[float]], float] = median
     whole: Callable[[pd.DataFrame], float] | None = None
+    data: str = ""
 
 
 def per_seed(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float | None]) -> list[float]:
@@ -95,13 +97,13 @@ def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged
         "n": len(values),
         "tolerance": claim.tolerance,
         "verdict": verdict,
-        "data": data,
+        "data": claim.data or data,
     }
 
 
 def _six_digits(value: float) -> float:
-    """``value`` to six significant digits: what differs beyond them is the machine, not the result."""
-    return float(f"{value:.6g}")
+    """``value`` to six significant digits, a count to the last: what differs beyond them is the machine's rounding."""
+    return value if value.is_integer() else float(f"{value:.6g}")
 
 
 def measured_text(row: Mapping[Any, Any]) -> str:
@@ -110,8 +112,12 @@ def measured_text(row: Mapping[Any, Any]) -> str:
         return "not measured"
     if math.isnan(row["measured"]):
         return "not finite"
-    average_text = f"{row['measured']:.5g}"
-    return average_text if row["n"] == 1 else f"{average_text} [{row['min']:.5g}, {row['max']:.5g}]"
+    middle, low, high = (_five_digits(float(row[column])) for column in ("measured", "min", "max"))
+    return middle if row["n"] == 1 else f"{middle} [{low}, {high}]"
+
+
+def _five_digits(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.5g}"
 
 
 def ledger_text(ledger: pd.DataFrame) -> str:

@@ -92,6 +92,10 @@ def test_a_statistic_of_all_rows_takes_the_place_of_the_average() -> None:
     assert judged([], whole=lambda rows: 2.0)["verdict"] == "not tested at this scale"
 
 
+def test_a_claim_may_have_data_of_its_own() -> None:
+    assert judged([1.0], data="random inputs")["data"] == "random inputs"
+
+
 def test_two_claims_with_one_id() -> None:
     with pytest.raises(ValueError, match="share an id: gain"):
         judge([a_claim([1.0]), a_claim([2.0])], ROWS, "digits", 3)
@@ -113,6 +117,8 @@ def test_the_csv_is_stable_to_the_last_bits(values: list[float]) -> None:
         ([1.0, math.nan], "not finite"),
         ([0.5], "0.5"),
         ([-97.31234, -98.0, -96.5], "-97.312 [-98, -96.5]"),
+        ([1209866.0], "1209866"),
+        ([2.5e17], "2.5e+17"),
     ],
 )
 def test_measured_text(values: list[float], text: str) -> None:

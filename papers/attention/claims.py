@@ -161,6 +161,7 @@ CLAIMS = [
         lambda rows: list(final("averaged", "beam", raw=True)(rows)),
         lambda v: v >= 33,
         ">= 33, five points below the other",
+        data="Multi30k en-de (raw)",
     ),
     Claim(
         "attention-bleu-definition",

@@ -171,7 +171,7 @@ def claim(
     tolerance: str,
     paper: float | None = None,
 ) -> Claim:
-    return Claim(f"attention-study-{name}", source, statement, measure, holds, tolerance, paper)
+    return Claim(f"attention-study-{name}", source, statement, measure, holds, tolerance, paper, data="random inputs")
 
 
 XIONG = "Xiong et al. 2020"

@@ -296,8 +296,9 @@ def he_gain(rows: Rows) -> float:
     return float(losses["Glorot"]["off", "relu"] - losses["He"]["off", "relu"])
 
 
+claim = partial(Claim, data="digits")  # at every scale
 CLAIMS: Sequence[Claim] = (
-    Claim(
+    claim(
         id="resnet-cnn-he-relu",
         source="He et al. 2015, eq. 10",
         statement="He's initialisation keeps E[a^2] over 20 ReLU layers without padding (layer 20 over the input)",
@@ -305,7 +306,7 @@ CLAIMS: Sequence[Claim] = (
         holds=lambda ratio: 0.8 <= ratio <= 1.2,
         tolerance="1 +- 0.2",
     ),
-    Claim(
+    claim(
         id="resnet-cnn-glorot-relu",
         source="Derived: n Var w = 1, E[relu(y)^2] = Var y / 2",
         statement="Glorot's lets it shrink, by a half (factor a layer, 19 layers)",
@@ -314,7 +315,7 @@ CLAIMS: Sequence[Claim] = (
         tolerance="0.5 +- 0.02; same direction below 1",
         same_direction=lambda factor: factor < 1,
     ),
-    Claim(
+    claim(
         id="resnet-cnn-small-relu",
         source="Derived: n Var w / 2 = 3 * 128 * 0.01^2 / 2 = 0.0192",
         statement="A standard deviation of 0.01 is too small: E[a^2] shrinks faster (factor a layer, 19 layers)",
@@ -323,7 +324,7 @@ CLAIMS: Sequence[Claim] = (
         tolerance="0.0192 +- 4 %; same direction below 1",
         same_direction=lambda factor: factor < 1,
     ),
-    Claim(
+    claim(
         id="resnet-cnn-padding",
         source="Derived: the share of a window inside the border",
         statement="With zeros around 8x8 images E[a^2] shrinks with He's, as the border's windows hold fewer taps "
@@ -337,7 +338,7 @@ CLAIMS: Sequence[Claim] = (
         holds=lambda ratio: abs(ratio - 1) <= 0.03,
         tolerance="1 +- 0.03",
     ),
-    Claim(
+    claim(
         id="resnet-cnn-sigmoid-vanishes",
         source="Derived: sigmoid' <= 1/4, n Var w = 1",
         statement="Sigmoid gradients vanish: with Glorot's a layer leaves a quarter of them at most (root mean square)",
@@ -346,7 +347,7 @@ CLAIMS: Sequence[Claim] = (
         tolerance="<= 0.25; same direction below 1",
         same_direction=lambda factor: factor < 1,
     ),
-    Claim(
+    claim(
         id="resnet-cnn-sigmoid-derived",
         source="Derived: E[sigmoid'(y)^2] n Var w, and the border",
         statement="By the derived factor a layer, from each initialisation (largest relative difference)",
@@ -354,7 +355,7 @@ CLAIMS: Sequence[Claim] = (
         holds=lambda difference: difference <= 0.1,
         tolerance="<= 0.1",
     ),
-    Claim(
+    claim(
         id="resnet-cnn-sigmoid-bn",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="With BN a layer leaves half of the sigmoid's gradients at least",
@@ -363,7 +364,7 @@ CLAIMS: Sequence[Claim] = (
         tolerance=">= 0.5; same direction above 0.25, the most without BN",
         same_direction=lambda factor: factor > 0.25,
     ),
-    Claim(
+    claim(
         id="resnet-cnn-he-learns",
         source="He et al. 2015, section 2.2",
         statement="Without BN eight ReLU layers learn from He's start and not from Glorot's (difference of the last "
@@ -373,7 +374,7 @@ CLAIMS: Sequence[Claim] = (
         tolerance=">= 0.1; same direction above 0",
         same_direction=lambda gain: gain > 0,
     ),
-    Claim(
+    claim(
         id="resnet-cnn-bn-learns",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="With BN every activation learns from every initialisation (largest last training loss, nats)",
@@ -381,7 +382,7 @@ CLAIMS: Sequence[Claim] = (
         holds=lambda loss: loss <= 0.9 * log(CLASSES),
         tolerance="<= 0.9 log 10 = 2.07",
     ),
-    Claim(
+    claim(
         id="resnet-cnn-bn-insensitive",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="BN makes ReLU's training insensitive to the initialisation (share of the best one's fall below log "
@@ -391,7 +392,7 @@ CLAIMS: Sequence[Claim] = (
         tolerance="<= 0.25; same direction below 1, where the worst learns at all",
         same_direction=lambda share: share < 1,
     ),
-    Claim(
+    claim(
         id="resnet-cnn-bn-insensitive-all",
         source="Ioffe and Szegedy 2015, section 3.3",
         statement="And that of every activation (the largest of these shares)",
