@@ -575,7 +575,9 @@ def test_rows_of_table_1_that_no_job_trains_say_why() -> None:
 @pytest.mark.parametrize("found", [[], [{"part": "curve", "iteration": 2, "loss": 9.0, "error": 90.0}]])
 def test_without_a_last_reading_nothing_is_measured(found: list[dict]) -> None:
     """All trainings may have diverged, some before their first evaluation."""
-    rows = pd.DataFrame([training.job(cfg(), "mlp1x64", 0) | row for row in found] or [{"stage": "section5", "seed": 0}])
+    rows = pd.DataFrame(
+        [training.job(cfg(), "mlp1x64", 0) | row for row in found] or [{"stage": "section5", "seed": 0}]
+    )
     values = {claim.id: claim.measure(rows) for claim in CLAIMS}
     assert not any(value for name, value in values.items() if not name.startswith("rethinking-parameters"))
 
