@@ -14,14 +14,14 @@ STARTED = log(10) / 2  # nats: half of chance's loss, then it has started to fit
 NOISE = ("random-pixels", "gaussian")
 # What is read of the trainings: a column is missing from the rows when none of them recorded it.
 READ = (
-    *("part", "model", "condition", "p", "weight_decay", "crop", "steps"),
+    *("part", "data", "images", "model", "condition", "p", "weight_decay", "crop", "steps"),
     *("iteration", "loss", "error", "train_accuracy", "test_accuracy"),
 )
 
 
 def trainings(rows: Rows, part: str) -> Rows:
     """The evaluations ("curve"), or the last readings ("end"), of the networks of Figure 1 and Table 1."""
-    found = rows.reindex(columns=[*rows.columns, *(column for column in READ if column not in rows)])
+    found = rows.assign(**dict.fromkeys(column for column in READ if column not in rows))
     return found[(found["stage"] == "train") & (found["part"] == part)]
 
 
