@@ -175,12 +175,14 @@ class Session:
         claims: Sequence[Claim],
         seeds: Sequence[int],
         draw: Callable[[], dict[str, bytes]],
+        final: bool = True,
         **provenance: Any,
     ) -> None:
         """Judge the claims, publish everything and print the ledger.
 
         ``draw`` gives the figures and other files by name; it is not called when nothing changed, nor when a job
-        diverged: old figures then stay, and Diverged is raised in the end.
+        diverged: old figures then stay, and Diverged is raised in the end. When it is not ``final``, for more jobs
+        follow, the ledger is not printed and nothing raised.
         """
         failures = self.experiment.failures
         ledger = judge(claims, rows, provenance["data"], len(seeds), diverged=bool(failures))
@@ -193,6 +195,9 @@ class Session:
         }
         files = {"claims.csv": ledger.to_csv(index=False).encode(), "config.yaml": self.yaml.encode()}
         written = results.publish(self.folder, self.experiment, rows, files, draw, facts)
+        if not final:
+            print(f"results so far: {self.folder}")
+            return
         print(ledger_text(ledger))
         print(f"results: {self.folder}")
         for picture in sorted(self.folder.glob("*.png")):

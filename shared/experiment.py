@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as joblib_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
@@ -311,9 +312,9 @@ class Experiment:
         Raises Stopped after a signal, InUse when another process has a job, RunError when one failed otherwise. A
         diverged job does not raise: its rows are returned as far as they go and it is listed in ``failures``.
         """
-        if self._pending(jobs):
+        if self.pending(jobs):
             self.hold()
-        if pending := self._pending(jobs):  # another command may have done them while this one waited for its lock
+        if pending := self.pending(jobs):  # another command may have done them while this one waited for its lock
             for job in pending:
                 check_writable(self.setting.run_folder(job))
             if forecast:
@@ -338,8 +339,25 @@ class Experiment:
             )
         return pd.DataFrame(rows)
 
-    def _pending(self, jobs: Sequence[Job]) -> list[Job]:
+    def pending(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that are not finished yet."""
         return [job for job in jobs if not finished(self.setting.run_folder(job))]
+
+    @contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Inside the block a job has the machine to itself: all cores as its threads, and no other workers' memory.
+
+        On a cluster a job keeps the threads that it asked for.
+        """
+        workers, setting = self.workers, self.setting
+        if self.cluster is None:
+            get_reusable_executor().shutdown()  # idle workers keep what their last job read
+            self.setting = replace(setting, threads=setting.threads * workers)
+        self.workers = 1
+        try:
+            yield
+        finally:
+            self.workers, self.setting = workers, setting
 
     def hold(self) -> None:
         """Before the first change: lock the results folder until the command ends, and clear what a killed one left."""

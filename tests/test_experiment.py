@@ -241,6 +241,26 @@ def test_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     )
 
 
+def test_one_job_at_a_time_has_the_threads_of_all_workers(tmp_path: Path) -> None:
+    chosen = setting(tmp_path, threads=2)
+
+    def train(job: Job, run: Run) -> None:
+        import os
+
+        run.restore({})
+        for _ in run.steps():
+            run.record(process=os.getpid(), threads=run.setting.threads)
+
+    with results.opened(chosen.folder, chosen, 3) as opened:
+        with opened.one_at_a_time():
+            alone = opened.run(train, grid(2, steps=1))
+        beside = opened.run(train, grid(3, steps=1)[2:])
+    assert list(alone["threads"]) == [6, 6]
+    assert set(alone["process"]) == {os.getpid()}
+    assert list(beside["threads"]) == [2]
+    assert beside["process"].item() != os.getpid()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -1,5 +1,9 @@
 """Rethinking generalisation: the corruptions' properties, the networks against torch, the jobs, the claims."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -15,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from papers.entry import check_arguments
-from papers.rethinking_generalization import claims, corruption, data, figure, table_1, training
+from papers.rethinking_generalization import claims, corruption, data, figure, section5, table_1, training
 from papers.rethinking_generalization.model import PARAMETERS, Beside, alexnet, convolution, inception, mlp, network
-from papers.rethinking_generalization.run import RethinkingSettings
+from papers.rethinking_generalization.run import NAMED_BY, RethinkingSettings
 from shared import gradcheck, plot, tree
 from shared.errors import BadRequest, RunError
 from shared.experiment import Run, Setting
@@ -115,6 +119,11 @@ def test_shuffles_keep_each_images_colours_and_depend_on_the_seed_alone(shuffle:
     assert (y != shuffle(x, 6)).any()
 
 
+@pytest.mark.parametrize("shuffle", [corruption.shuffled_pixels, corruption.random_pixels])
+def test_no_images_are_shuffled_into_none(shuffle: Callable) -> None:
+    assert shuffle(images(0), 5).shape == (0, 6, 6, 3)
+
+
 def test_shuffled_pixels_have_one_permutation_and_random_pixels_one_each() -> None:
     one = np.broadcast_to(images(1), (50, 6, 6, 3))
     assert len(np.unique(corruption.shuffled_pixels(one, 0), axis=0)) == 1
@@ -204,6 +213,17 @@ def test_the_data_of_each_condition() -> None:
     flat, flat_test = test.x.reshape(-1, 64), shuffled_test.x.reshape(-1, 64)
     for i, j in known:
         np.testing.assert_allclose(flat_test[:, i], flat[:, j], atol=1e-6)
+
+
+def test_no_epochs_order_corrupts_the_data_or_draws_the_weights() -> None:
+    """Epoch e is ordered by default_rng((seed, e)); keys are padded with zeros, so (0, 15) would be epoch 15's."""
+    epochs = [np.random.default_rng((0, epoch)).random() for epoch in range(200)]
+    for purpose in (1, *range(10, 16)):
+        assert np.random.default_rng(data.stream(0, purpose)).random() not in epochs
+    train, _ = data.corrupted("digits", "labels", 1.0, 300, 0)
+    assert (train.y != corruption.corrupted_labels(data.source("digits").train_labels[:300], 1.0, (0, 15), K)).any()
+    net, p = training.initial(training.job(cfg(), "mlp1x64", 0))
+    assert (p["1"]["W"] != net.init(np.random.default_rng((0, 1)))["1"]["W"]).any()
 
 
 def test_the_data_of_one_job_at_a_time_are_kept() -> None:
@@ -395,6 +415,16 @@ def test_conditions_share_their_hyperparameters_and_their_start() -> None:
     assert training.job(cfg(), "inception", 0)["learning_rate"] == 0.1
 
 
+def test_only_table_1s_random_labels_are_trained_for_longer() -> None:
+    settings = cfg(model="alexnet", table=["alexnet"], seeds=[0])
+    assert {job["steps"] for job in training.figure_1(settings, 0)} == {2}
+    assert [job["steps"] for job in training.jobs(settings) if job["p"] == 1] == [2, 4]
+    ends = [job | {"part": "end", "train_accuracy": 100.0 * job["steps"]} for job in training.jobs(settings)]
+    rows = pd.DataFrame([end | {"test_accuracy": 50.0} for end in ends])
+    assert set(claims.figure_1(rows, "end")["steps"]) == {2}
+    assert list(table_1.alexnet(rows.assign(data="cifar10"))["train_accuracy"]) == [200, 400, 200]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -534,6 +564,32 @@ def test_a_condition_that_is_missing_leaves_claims_untested() -> None:
     assert values["fig1a-slowdown"] == pytest.approx([5, 5])
 
 
+def test_rows_of_table_1_that_no_job_trains_say_why() -> None:
+    statements = {claim.id: claim.statement for claim in table_1.CLAIMS}
+    reason = ": of the regularisers only both together were trained, for the time it takes"
+    for row, without in (("crop", True), ("weight-decay", True), ("crop-weight-decay", False), ("none", False)):
+        assert statements[f"rethinking-table1-alexnet-{row}-test"].endswith(reason) == without
+    assert not statements["rethinking-table1-mlp3x512-weight-decay-test"].endswith(reason)
+
+
+@pytest.mark.parametrize("found", [[], [{"part": "curve", "iteration": 2, "loss": 9.0, "error": 90.0}]])
+def test_without_a_last_reading_nothing_is_measured(found: list[dict]) -> None:
+    """All trainings may have diverged, some before their first evaluation."""
+    rows = pd.DataFrame(
+        [training.job(cfg(), "mlp1x64", 0) | row for row in found] or [{"stage": "section5", "seed": 0}]
+    )
+    values = {claim.id: claim.measure(rows) for claim in CLAIMS}
+    assert not any(value for name, value in values.items() if not name.startswith("rethinking-parameters"))
+
+
+def test_copying_single_labels_starts_where_the_measured_error_does_and_ends_at_guessing() -> None:
+    np.testing.assert_allclose(figure.copied(np.array([0, 1]), 0.48), [0.48, 0.9])
+    rng, y = np.random.default_rng(0), labels(200_000)
+    copied = np.where(rng.random(len(y)) < 0.3, (y + rng.integers(1, K, len(y))) % K, y)  # the copied image's class
+    answers = corruption.corrupted_labels(copied, 0.5, 1, K)
+    assert within_five_deviations(int((answers != y).sum()), len(y), float(figure.copied(np.array(0.5), 0.3)))
+
+
 def test_figures_hold_their_curves() -> None:
     drawn = figure.headline(made_up_rows(), "CIFAR-10")
     losses, slowdown, errors = drawn.axes
@@ -541,5 +597,71 @@ def test_figures_hold_their_curves() -> None:
     np.testing.assert_allclose(slowdown.lines[0].get_xydata(), [[0, 1], [0.25, 2], [0.5, 3], [1, 5]])
     np.testing.assert_allclose(errors.lines[0].get_ydata(), 100 - np.array([52.5, 42, 31.5, 10.5]))
     table = figure.table_1(made_up_rows(), "CIFAR-10")
-    assert len(table.axes[0].get_yticks()) == 5
+    assert errors.lines[1].get_ydata()[0] == pytest.approx(100 - 52.5)
+    names = [text.get_text() for text in table.axes[0].get_yticklabels()]
+    assert len(names) == 5
+    assert names[0] == "MLP 3x512, none\n50,000 images, 1,000 iterations, seeds 0, 1"
     assert all(plot.png(f).startswith(b"\x89PNG") for f in (drawn, table))
+
+
+# Runs
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "papers/rethinking_generalization/run.py", "scale=smoke", *arguments],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+SMALL = ("table=[mlp1x64]", "compute.workers=1")
+
+
+def ledger(home: Path) -> "pd.Series[str]":
+    (path,) = home.glob("rethinking_generalization/smoke/custom-*/claims.csv")
+    return pd.read_csv(path).set_index("id")["verdict"]
+
+
+def test_what_fails_in_section_5_leaves_figure_1(results_home: Path) -> None:
+    job = section5.study("sgd", 0, section5.EPOCHS, data="generated")
+    scale = results_home / "rethinking_generalization/smoke"
+    in_the_way = Setting(folder=scale, label="", named_by=NAMED_BY, code="").run_folder(job)
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("not a folder")
+    failed = command(*SMALL)
+    assert failed.returncode == 2
+    assert f"{in_the_way} is not a folder" in failed.stderr
+    (folder,) = scale.glob("custom-*")
+    assert {path.name for path in folder.glob("*.png")} == {"headline.png", "table_1.png"}
+    verdicts = ledger(results_home)
+    assert verdicts["rethinking-fig1a-fits"] == "not reproduced"
+    assert verdicts["rethinking-sgd-minimum-norm"] == "not tested at this scale"
+    in_the_way.unlink()
+    assert command(*SMALL).returncode == 0
+    assert ledger(results_home)["rethinking-sgd-minimum-norm"] == "reproduced"
+    assert len(list(folder.glob("*.png"))) == 4
+
+
+def test_trainings_that_all_diverge_end_in_one_line_and_leave_section_5(results_home: Path) -> None:
+    diverged = command(*SMALL, "learning_rate=1e8")
+    assert diverged.returncode == 1
+    assert diverged.stderr.splitlines()[-1].endswith("Lower learning_rate.")
+    assert "Traceback" not in diverged.stderr
+    verdicts = ledger(results_home)
+    assert verdicts["rethinking-fig1a-fits"] == "not reproduced"
+    assert verdicts["rethinking-sgd-minimum-norm"] == "reproduced"
+    (path,) = results_home.glob("rethinking_generalization/smoke/custom-*/run.json")
+    record = json.loads(path.read_text())
+    assert len(record["diverged"]) == 7
+    assert not any("bounds" in run["name"] for run in record["runs"])
+
+
+def test_data_that_are_missing_are_missed_before_any_training(tmp_path: Path, results_home: Path) -> None:
+    missing = command("colour_sizes=[10]", "mirrors=['http://127.0.0.1:1/']", MLF_DATA=str(tmp_path))
+    assert missing.returncode == 1
+    assert "127.0.0.1" in missing.stderr
+    assert not results_home.exists()

@@ -12,18 +12,25 @@ Rows = pd.DataFrame
 FITTED = 1.0  # percent of the minibatches' answers since the last evaluation that are wrong: then it is fitted
 STARTED = log(10) / 2  # nats: half of chance's loss, then it has started to fit
 NOISE = ("random-pixels", "gaussian")
+# What is read of the trainings: a column is missing from the rows when none of them recorded it.
+READ = (
+    *("part", "data", "images", "model", "condition", "p", "weight_decay", "crop", "steps"),
+    *("iteration", "loss", "error", "train_accuracy", "test_accuracy"),
+)
 
 
 def trainings(rows: Rows, part: str) -> Rows:
     """The evaluations ("curve"), or the last readings ("end"), of the networks of Figure 1 and Table 1."""
-    return rows[(rows["stage"] == "train") & (rows["part"] == part)]
+    found = rows.assign(**dict.fromkeys(column for column in READ if column not in rows))
+    return found[(found["stage"] == "train") & (found["part"] == part)]
 
 
 def figure_1(rows: Rows, part: str) -> Rows:
-    """Those of Figure 1: the model that the pixels' conditions are trained with, unregularised."""
+    """Those of Figure 1: the model that the pixels' conditions are trained with, for as long, unregularised."""
     own = trainings(rows, part)
-    models = own.loc[own["condition"] != "labels", "model"]
-    return own[own["model"].isin(models) & (own["weight_decay"] == 0) & ~own["crop"].astype(bool)]
+    pixels = own[own["condition"] != "labels"]
+    alike = own["model"].isin(pixels["model"]) & own["steps"].isin(pixels["steps"])
+    return own[alike & (own["weight_decay"] == 0) & ~own["crop"].astype(bool)]
 
 
 def conditions(rows: Rows) -> dict[str, Rows]:

@@ -41,13 +41,13 @@ def shuffled_pixels(x: Array, seed: Seed) -> Array:
     """One permutation of the places for all images: what has the same seed, such as a test set, gets the same."""
     n, height, width, channels = x.shape
     order = np.random.default_rng(seed).permutation(height * width)
-    return x.reshape(n, -1, channels)[:, order].reshape(x.shape)
+    return x.reshape(n, height * width, channels)[:, order].reshape(x.shape)
 
 
 def random_pixels(x: Array, seed: Seed) -> Array:
     """A permutation of the places for each image alone."""
     n, height, width, channels = x.shape
-    rng, pixels = np.random.default_rng(seed), x.reshape(n, -1, channels)
+    rng, pixels = np.random.default_rng(seed), x.reshape(n, height * width, channels)
     y = np.empty_like(pixels)
     for start in range(0, n, CHUNK):
         piece = pixels[start : start + CHUNK]

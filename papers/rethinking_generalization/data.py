@@ -83,6 +83,11 @@ def release() -> None:
     _held.clear()
 
 
+def stream(seed: int, purpose: int) -> tuple[int, int, int]:
+    """The key of random numbers that order no epoch: those of ``minibatches`` are (seed, epoch), padded with zeros."""
+    return seed, purpose, 1
+
+
 def corrupted(name: str, condition: str, p: float, images: int, seed: int) -> tuple[Split, Split]:
     """The first so many training images and the test set; labels are corrupted in training only, pixels in both.
 
@@ -92,12 +97,13 @@ def corrupted(name: str, condition: str, p: float, images: int, seed: int) -> tu
     train, test = found.train_images[:images], found.test_images
     x, x_test = centre_crop(train, size), centre_crop(test, size)
     if condition == "shuffled-pixels":
-        x, x_test = shuffled_pixels(x, (seed, 10)), shuffled_pixels(x_test, (seed, 10))
+        x, x_test = (shuffled_pixels(pixels, stream(seed, 10)) for pixels in (x, x_test))
     elif condition == "random-pixels":
-        x, x_test = random_pixels(x, (seed, 11)), random_pixels(x_test, (seed, 12))
+        x, x_test = random_pixels(x, stream(seed, 11)), random_pixels(x_test, stream(seed, 12))
     elif condition == "gaussian":
-        x, x_test = gaussian_pixels(len(x), x, (seed, 13)), gaussian_pixels(len(x_test), x, (seed, 14))
-    y = corrupted_labels(found.train_labels[:images].astype(np.int64), p, (seed, 15), CLASSES)
+        n, m = len(x), len(x_test)
+        x, x_test = gaussian_pixels(n, x, stream(seed, 13)), gaussian_pixels(m, x, stream(seed, 14))
+    y = corrupted_labels(found.train_labels[:images].astype(np.int64), p, stream(seed, 15), CLASSES)
     return (
         Split(whitened(x, found.levels), y),
         Split(whitened(x_test, found.levels), found.test_labels.astype(np.int64)),

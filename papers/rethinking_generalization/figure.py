@@ -6,8 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from papers.rethinking_generalization import claims
+from papers.rethinking_generalization.data import CLASSES
 from papers.rethinking_generalization.table_1 import PRINTED, TITLES, readings
 from shared import plot
+from shared.tree import Array
 
 COLOURS = {
     "true-labels": "tab:blue",
@@ -39,8 +41,10 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     slowdown.set(xlabel="label corruption p", ylabel="time to fit over that at p = 0", title="b  slowdown of fitting")
     slowdown.set_ylim(bottom=0)
 
-    plot.band(errors, claims.corrupted(claims.test_errors(rows)), "p", "test_error", color="tab:blue", marker="o", ms=3)
-    errors.plot([0, 1], [0, 90], color="0.5", lw=1, ls="--", label="wrong by copying a training label: 90 p %")
+    measured = claims.corrupted(claims.test_errors(rows))
+    plot.band(errors, measured, "p", "test_error", color="tab:blue", marker="o", ms=3)
+    p, start = np.array([0, 1]), measured.loc[measured["p"] == 0, "test_error"].median() / 100
+    errors.plot(p, 100 * copied(p, start), color="0.5", lw=1, ls="--", label="by copying single training labels")
     errors.axhline(LIMIT, color="tab:red", lw=1, ls=":", label=f"the paper's limit for p = 1: {LIMIT} %")
     errors.set(xlabel="label corruption p", ylabel="test error (%)", title="c  test error", ylim=(0, 100))
     errors.legend(loc="lower right", fontsize=7)
@@ -53,10 +57,18 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
             f"{one['batch_size']:.0f} images, the same hyperparameters everywhere. Losses and errors in a and b: of "
             f"the minibatches since the last evaluation. Fitted: training error at most {claims.FITTED:.0f} %"
             + (f"; {missing} training(s) never were and are not in b." if missing else ".")
-            + f" Lines: medians, bands: the range over {seeds(curves)} The paper prints no other number of this one.",
+            + f" Lines: medians, bands: the range over {seeds(curves)}. The paper prints no other number of this one.",
         ],
     )
     return figure
+
+
+def copied(p: Array, start: float) -> Array:
+    """The test error, a share, of a rule that gives each test image the label of one training image, resampled with
+    probability p, if it errs on the share ``start`` at p = 0: 1 - (1 - start) (1 - q) - start q / 9, q = 0.9 p.
+    """
+    q = (1 - 1 / CLASSES) * p
+    return 1 - (1 - start) * (1 - q) - start * q / (CLASSES - 1)
 
 
 def table_1(rows: pd.DataFrame, data: str) -> Figure:
@@ -64,7 +76,7 @@ def table_1(rows: pd.DataFrame, data: str) -> Figure:
     own = readings(rows).sort_values("model", kind="stable", key=lambda model: model.map([*TITLES].index))
     groups = [(str(model), str(row), part) for (model, row), part in own.groupby(["model", "row"], sort=False)]
     with plt.rc_context(plot.STYLE):
-        figure = Figure(figsize=(7, 0.3 * len(groups) + 1.6), layout="constrained")
+        figure = Figure(figsize=(7.5, 0.4 * len(groups) + 1.6), layout="constrained")
         axes = figure.subplots()
         for place, (model, row, part) in enumerate(groups):
             for split, colour in SPLITS.items():
@@ -74,14 +86,20 @@ def table_1(rows: pd.DataFrame, data: str) -> Figure:
                 if "CIFAR-10" in data and (model, row) in PRINTED:
                     label = "the paper's, 50,000 images" if (place, split) == (0, "test") else None
                     axes.plot(PRINTED[model, row][split == "test"], place, "k|", ms=11, label=label)
-        names = [f"{TITLES[model]}, {row} ({part['images'].iloc[0]:,.0f} images)" for model, row, part in groups]
-        axes.set_yticks(range(len(groups)), names)
+        axes.set_yticks(range(len(groups)), [f"{TITLES[m]}, {row}\n{trained(part)}" for m, row, part in groups])
+        axes.tick_params("y", labelsize=7)
         axes.invert_yaxis()
         axes.set(xlabel="accuracy (%)", xlim=(0, 103))
         figure.legend(loc="outside upper center", ncols=3)
-    plot.caption(figure, [f"{data}, {seeds(own)} Dots: medians over seeds, bars: their range."])
+    plot.caption(figure, [f"{data}. Dots: medians over the seeds, bars: their range."])
     return figure
 
 
+def trained(rows: pd.DataFrame) -> str:
+    """On how many images, for how long, and with which seeds."""
+    return f"{rows['images'].iloc[0]:,.0f} images, {rows['steps'].iloc[0]:,.0f} iterations, {seeds(rows)}"
+
+
 def seeds(rows: pd.DataFrame) -> str:
-    return f"seeds {', '.join(map(str, sorted(rows['seed'].unique())))}."
+    found = sorted(rows["seed"].unique())
+    return f"seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from shared import threads
 from shared.tree import Array
 
 SIZE = {"cifar10": 6, "mnist": 6, "digits": 3}  # pixels: the side of a patch
@@ -16,7 +17,7 @@ WHITENING = 0.1  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 0.25  # of the rectifiers
 IMAGES, SAMPLED = 1_000, 20_000  # from at most so many patches of so many images the whitening is computed
 ANSWERS = 8  # features a filter: two signs, four quarters
-SCALARS = 1 << 18  # filter responses held at a time: what stays in the second-level cache
+SCALARS = 1 << 18  # filter responses held at a time, of one image at least
 
 
 def patches(x: Array, size: int) -> Array:
@@ -42,24 +43,35 @@ def whitening(x: Array, size: int, rng: np.random.Generator) -> tuple[Array, Arr
 
 
 def responses(x: Array, size: int, mean: Array, filters: Array) -> Array:
-    """Features (N, 8 F) of images x (N, H, W, C) for filters (d, F), whitening included.
+    """Features (N, 8 F) of images x (N, H, W, C) for filters (d, F), whitening included; images spread over threads.
 
-    Sums over each quarter of an image of max(0, r - 0.25) and of max(0, -r - 0.25), r = (p - mean) filters at patch p.
+    Sums over each quarter of an image of max(0, r - t) and of max(0, -r - t), t = 0.25, r = (p - mean) filters at patch
+    p. As max(0, r - t) = max(r, t) - t and max(0, -r - t) = -min(r, -t) - t, the t are taken off the sums.
     """
     n, count = len(x), filters.shape[1]
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
-    lower, right = np.arange(height) >= height // 2, np.arange(width) >= width // 2
-    quarter = 2 * lower[:, None] + right
-    belongs = (np.arange(4)[:, None] == quarter.ravel()).astype(x.dtype)  # (4, P Q)
     y = np.empty((n, 2, 4, count), x.dtype)
     step = max(1, SCALARS // (height * width * max(count, len(mean))))
-    for start in range(0, n, step):
-        piece = slice(start, start + step)
-        r = ((patches(x[piece], size) - mean) @ filters).reshape(-1, height * width, count)
-        positive = np.empty_like(r)
-        y[piece, 0] = belongs @ np.maximum(np.subtract(r, THRESHOLD, out=positive), 0, out=positive)
-        y[piece, 1] = belongs @ np.maximum(np.subtract(-THRESHOLD, r, out=positive), 0, out=positive)
+
+    def answer(images: slice) -> None:
+        for start in range(images.start, images.stop, step):
+            piece = slice(start, min(start + step, images.stop))
+            p = patches(x[piece], size) - mean
+            for i, (rows, columns) in enumerate(quarters(height, width)):
+                quarter = p[:, rows, columns]
+                r = (quarter.reshape(-1, len(mean)) @ filters).reshape(len(p), -1, count)
+                y[piece, 0, i] = np.maximum(r, THRESHOLD).sum(1) - THRESHOLD * r.shape[1]
+                y[piece, 1, i] = -np.minimum(r, -THRESHOLD, out=r).sum(1) - THRESHOLD * r.shape[1]
+
+    threads.spread(answer, n)
     return y.reshape(n, -1)
+
+
+def quarters(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """The rows and columns of a map's four quarters; an odd one is longer below and on the right."""
+    for rows in (slice(height // 2), slice(height // 2, height)):
+        for columns in (slice(width // 2), slice(width // 2, width)):
+            yield rows, columns
 
 
 def features(
@@ -68,7 +80,7 @@ def features(
     """Features of training images x and test images z for ``count`` random filters, so many of them at a time.
 
     A filter is a random direction of the whitened patches' space. Each feature is divided by its standard deviation
-    over the training images.
+    over the training images. Features have the images' dtype; patches are made anew for each piece.
     """
     mean, Z = whitening(x, size, rng)
     for start in range(0, count, at_a_time):
@@ -77,4 +89,6 @@ def features(
         train, test = responses(x, size, mean, filters), responses(z, size, mean, filters)
         deviation = train.std(0)
         deviation[deviation == 0] = 1  # a filter that never answers
-        yield train / deviation, test / deviation
+        train /= deviation
+        test /= deviation
+        yield train, test

@@ -8,6 +8,7 @@ one stays K, whose diagonal is 1 for a Gaussian, so that residuals and norms are
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,29 +25,28 @@ def blocks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK, n))
 
 
-def bytes_needed(n: int, m: int, d: int, dtype: str) -> tuple[int, int]:
-    """(K (n, n) and the kernel (m, n) of the test points, all else): d numbers a point, two blocks of rows."""
+def bytes_needed(n: int, m: int, point: int, dtype: str) -> tuple[int, int]:
+    """(K (n, n) and the kernel (m, n) of the test points, all else): ``point`` bytes each, two blocks of rows."""
     size = np.dtype(dtype).itemsize
-    return size * n * (n + m), size * ((n + m) * d + 2 * BLOCK * n)
+    return size * n * (n + m), (n + m) * point + size * 2 * BLOCK * n
 
 
-def check_memory(n: int, m: int, d: int, dtype: str, at_once: int = 1) -> None:
-    """BadRequest, with the arithmetic, when ``at_once`` problems of that size do not fit into the free memory."""
-    matrices, rest = bytes_needed(n, m, d, dtype)
-    needed, free = at_once * (matrices + rest), machine.free_memory()
-    if needed > free:
-        size = np.dtype(dtype).itemsize
-        times = f" times {at_once} at once (compute.workers=1 does one after the other)" if at_once > 1 else ""
+def check_memory(n: int, m: int, point: int, dtype: str) -> None:
+    """BadRequest, with the arithmetic, when a problem of that size does not fit into the free memory."""
+    matrices, rest = bytes_needed(n, m, point, dtype)
+    free = machine.free_memory()
+    if matrices + rest > free:
         raise BadRequest(
-            f"n={n}: the kernel takes {n} x ({n} + {m} test points) x {size} bytes = {matrices / 1e9:.1f} GB, data and "
-            f"blocks {rest / 1e9:.1f} GB{times}, and {free / 1e9:.1f} GB of memory are free. "
-            f"The largest n that fits: {largest(m, d, dtype, free / at_once)}."
+            f"n={n}: the matrices take {n} x ({n} + {m} test points) x {np.dtype(dtype).itemsize} bytes = "
+            f"{matrices / 1e9:.1f} GB, data and blocks {rest / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are "
+            f"free. The largest n that fits: {largest(m, point, dtype, free)}."
         )
 
 
-def largest(m: int, d: int, dtype: str, free: float) -> int:
-    """The largest n with s (n^2 + n (m + d + 2 BLOCK) + m d) <= free, s the bytes of a number."""
-    linear, constant = m + d + 2 * BLOCK, m * d - free / np.dtype(dtype).itemsize
+def largest(m: int, point: int, dtype: str, free: float) -> int:
+    """The largest n with s (n^2 + n (m + 2 BLOCK)) + point (n + m) <= free, s the bytes of a number."""
+    size = np.dtype(dtype).itemsize
+    linear, constant = m + 2 * BLOCK + point / size, (m * point - free) / size
     return max(0, int((np.sqrt(max(0.0, linear**2 - 4 * constant)) - linear) / 2))
 
 
@@ -100,7 +100,8 @@ def cholesky_in_place(K: Array, ridge: float) -> Iterator[int]:
 
     Of the block column j, with the columns before it done (left-looking):
         A_ij = K_ij - sum_{k<j} L_ik L_jk^T,     L_jj L_jj^T = A_jj,     L_ij = A_ij L_jj^{-T}.
-    n^3 / 3 multiplications, nearly all in the matrix product. RunError when A_jj is not positive definite.
+    n^3 / 6 multiplications and as many additions, nearly all in the matrix product. RunError when A_jj is not positive
+    definite.
     """
     K.ravel()[:: len(K) + 1] += ridge
     for columns in blocks(len(K)):
@@ -149,14 +150,24 @@ def product(K: Array, alpha: Array) -> Array:
     return y
 
 
-def refined(K: Array, ridge: float, Y: Array, times: int) -> Array:
-    """alpha (n, k), float64, with (K + ridge I) alpha = Y, from a factor that may be float32 and of a larger ridge.
+class Solution(NamedTuple):
+    """alpha (n, k) and K alpha (n, k), float64, and the passes that they took: the first solution and refinements."""
 
-    Each time alpha += (L L^T)^{-1} r, r = Y - (K + ridge I) alpha in float64: a jitter j in the factor leaves at most
-    j / (j + the least eigenvalue) of the error.
+    alpha: Array
+    fitted: Array
+    passes: int
+
+
+def refined(K: Array, ridge: float, Y: Array, tolerance: float, most: int) -> Solution:
+    """alpha with (K + ridge I) alpha = Y (n, k), from a factor that may be float32 and of a larger ridge.
+
+    A pass adds (L L^T)^{-1} r to alpha, r = Y - (K + ridge I) alpha in float64: a jitter j in the factor leaves at most
+    j / (j + the least eigenvalue) of the error. It ends when max |r| <= tolerance max |Y|, or after ``most`` passes.
     """
-    alpha = np.zeros(Y.shape)
-    for _ in range(1 + times):
-        residual = Y - product(K, alpha) - ridge * alpha
+    alpha, fitted, residual, passes = np.zeros(Y.shape), np.zeros(Y.shape), Y, 0
+    while passes < most and abs(residual).max() > tolerance * abs(Y).max():
         alpha += substitute(K, residual.astype(K.dtype))
-    return alpha
+        fitted = product(K, alpha)
+        residual = Y - fitted - ridge * alpha
+        passes += 1
+    return Solution(alpha, fitted, passes)

@@ -3,6 +3,7 @@
 python papers/rethinking_generalization/run.py [scale=full] [name=value ...]
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -59,25 +60,37 @@ class RethinkingSettings(section5.Section5Settings):
 @entry.error_boundary()
 def main(cfg: DictConfig) -> None:
     config = entry.checked(cfg, RethinkingSettings)
-    source, kernels = load(config.data, config.mirrors or None), load(config.kernel_data)
-    training.check(config, source)
     section5.check(config)
+    names = dict.fromkeys([config.data, config.kernel_data, *(["cifar10"] if config.colour_sizes else [])])
+    sets = {name: load(name, config.mirrors or None) for name in names}
+    training.check(config, sets[config.data])
+    titles, full = {name: found.title for name, found in sets.items()}, config.scale == "full"
     with entry.session("rethinking_generalization", cfg, config, NAMED_BY) as session:
         experiment = session.experiment
-        rows = experiment.run(training.train, training.jobs(config), forecast=config.scale == "full")
-        if not experiment.failures:  # the bounds look at every training
-            rows = pd.concat([rows, experiment.run(study, section5.jobs(config))], ignore_index=True)
-        session.finish(
-            rows,
-            [*CLAIMS, *table_1.CLAIMS, *section5_claims.CLAIMS],
-            config.seeds,
-            partial(draw, rows, source.title),
+        for job in experiment.pending(section5.jobs(config)):
+            section5.check_memory(job)
+        finish = partial(
+            session.finish,
+            claims=[*CLAIMS, *table_1.CLAIMS, *section5_claims.CLAIMS],
+            seeds=config.seeds,
             title=TITLE,
             figure="Figure 1",
             headline_claim=CLAIMS[0].id,
-            data=" and ".join(dict.fromkeys([source.title, kernels.title])),
-            data_checksums=source.checksums | kernels.checksums,
+            data=" and ".join(dict.fromkeys(titles.values())),
+            data_checksums={file: digest for found in sets.values() for file, digest in found.checksums.items()},
         )
+        if full and experiment.pending(training.jobs(config)):
+            print('section 5 is not in the forecast: about 2 h more on two cores (notes.md, "What it costs")')
+        rows = experiment.run(training.train, training.jobs(config), forecast=full)
+        studies = section5.jobs(config, without=[outcome.job for outcome in experiment.failures])
+        if experiment.pending(studies):  # for hours, and some may fail: what there is does not wait for them
+            finish(rows, draw=partial(draw, rows, titles[config.data]), final=False)
+        small, large = ([job for job in studies if section5.large(job) == side] for side in (False, True))
+        done = [experiment.run(study, small)]
+        with experiment.one_at_a_time():
+            done.append(experiment.run(study, large))
+        rows = pd.concat([rows, *done], ignore_index=True)
+        finish(rows, draw=partial(draw_all, rows, titles, config.data))
 
 
 def study(job: Job, run: Run) -> None:
@@ -87,14 +100,15 @@ def study(job: Job, run: Run) -> None:
 
 
 def draw(rows: pd.DataFrame, title: str) -> dict[str, bytes]:
-    """Every figure as a PNG."""
-    figures = {
-        "headline": figure.headline(rows, title),
-        "table_1": figure.table_1(rows, title),
-        "section5": section5_figure.figure(rows),
-        "bounds": section5_figure.bounds(rows, title),
-    }
+    """The figures of the trainings as PNGs."""
+    figures = {"headline": figure.headline(rows, title), "table_1": figure.table_1(rows, title)}
     return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}
+
+
+def draw_all(rows: pd.DataFrame, titles: Mapping[str, str], name: str) -> dict[str, bytes]:
+    """Those, section 5's and that of the bounds."""
+    figures = {"section5": section5_figure.figure(rows, titles), "bounds": section5_figure.bounds(rows, titles[name])}
+    return draw(rows, titles[name]) | {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()}
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ theorem1        2n + d weights for n arbitrary labels
 bounds          the networks of Figure 1: the measured gap, and what bounds promise
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import nan
@@ -21,7 +20,7 @@ from papers.rethinking_generalization.data import CLASSES, data
 from shared import tree
 from shared.datasets import load
 from shared.errors import BadRequest
-from shared.experiment import Job, Run, locked
+from shared.experiment import Job, Run, notice
 from shared.settings import Settings, choice, number
 from shared.tree import Array
 
@@ -44,10 +43,9 @@ RIDGES = (0.0, 1e-3, 1e-2, 1e-1, 1.0)  # against k(x, x) = 1
 DOUBLE = 20_000  # the largest n in float64
 # Added to the diagonal before it is factored; refinements with float64 residuals take it out of the solution.
 JITTER = {"float64": 1e-10, "float32": 1e-4}
-REFINEMENTS = 3
-AT_A_TIME = 256  # filters
-COSTLY = 10_000  # filters from which one seed has to do
-LARGE = 10**9  # bytes: one job of more than these at a time
+TOLERANCE, PASSES = 1e-8, 15  # of max |(K + ridge I) alpha - Y| (max |Y| = 1); the most solutions with one factor
+AT_A_TIME = 1_024  # filters
+LARGE = 10**9  # bytes from which a job has the machine to itself
 
 EQUATIONS, UNKNOWNS, EPOCHS, RECORD_EVERY = 50, 200, 300, 10  # of the SGD study
 DIMENSION = 20  # of theorem 1's generated points
@@ -88,10 +86,10 @@ def points(name: str, n: int, dtype: str, seed: int) -> Points:
     return Points(x, source.train_labels[order].astype(np.int64), z, source.test_labels.astype(np.int64))
 
 
-def jobs(cfg: Any) -> list[Job]:
-    """Every study of every seed, the largest matrices first. The bounds need Figure 1's trainings to be done.
+def jobs(cfg: Any, without: Container[Job] = ()) -> list[Job]:
+    """Every study of every seed, the largest matrices first. Bounds look at Figure 1's trainings, less ``without``.
 
-    The whole training set is the same for all seeds, filters stop at the largest n in float64, and many have one seed.
+    Pixels of the whole training set are the same for all seeds, and filters stop at the largest n in float64.
     """
     problems = ((cfg.kernel_data, cfg.kernel_sizes, cfg.filters), ("cifar10", cfg.colour_sizes, cfg.colour_filters))
     found = [
@@ -99,14 +97,15 @@ def jobs(cfg: Any) -> list[Job]:
         for name, sizes, filter_count in problems
         for n in sorted(sizes, reverse=True)
         for count in ((0, filter_count) if n <= DOUBLE else (0,))
-        for seed in (cfg.seeds if n < TRAINING_IMAGES[name] and count < COSTLY else cfg.seeds[:1])
+        for seed in (cfg.seeds if count or n < TRAINING_IMAGES[name] else cfg.seeds[:1])
     ]
     for seed in cfg.seeds:
         widths = len(SPREADS) + len(READINGS)
         found.append(study("bandwidth", seed, widths, data=cfg.kernel_data, n=cfg.bandwidth_size))
         found.append(study("sgd", seed, EPOCHS, data="generated"))
         found += [study("theorem1", seed, 2, data=cfg.kernel_data, n=n) for n in cfg.theorem_sizes]
-        found += [bounds_job(job) for job in training.figure_1(cfg, seed) if job["model"].startswith("mlp")]
+        trained = [] if training.convolutional(cfg.model) else training.figure_1(cfg, seed)
+        found += [bounds_job(job) for job in trained if job not in without]
     return found
 
 
@@ -117,8 +116,13 @@ def study(name: str, seed: int, steps: int, **more: Any) -> Job:
 def interpolation_job(name: str, n: int, count: int, seed: int) -> Job:
     """One kernel matrix, of ``count`` filters' answers, or of pixels where that is 0, solved for every ridge."""
     pieces = -(-count // AT_A_TIME) if count else 1
-    steps = pieces + len(RIDGES) * -(-n // kernels.BLOCK)
+    steps = pieces + len(RIDGES) * factor_steps(n)
     return study("interpolation", seed, steps, data=name, n=n, filters=count, dtype=dtype(n))
+
+
+def factor_steps(n: int) -> int:
+    """The block columns of a factor."""
+    return -(-n // kernels.BLOCK)
 
 
 def dtype(n: int) -> str:
@@ -137,24 +141,38 @@ def training_of(job: Job) -> Job:
 
 
 def check(cfg: Any) -> None:
-    """BadRequest for more points than there are, or than the memory takes (with the arithmetic), before any file."""
+    """BadRequest for more points than there are."""
     for option in ("kernel_sizes", "bandwidth_size", "theorem_sizes", "colour_sizes"):
         name = "cifar10" if option == "colour_sizes" else cfg.kernel_data
         value = getattr(cfg, option)
-        n = max(value, default=0) if isinstance(value, list) else value
-        if n > TRAINING_IMAGES[name]:
+        if (max(value, default=0) if isinstance(value, list) else value) > TRAINING_IMAGES[name]:
             raise BadRequest(f"{option}={value}: must be at most the {TRAINING_IMAGES[name]} training images of {name}")
-        if n and option != "theorem_sizes":
-            kernels.check_memory(n, TEST_IMAGES[name], width(name, n), dtype(n))
 
 
-def width(name: str, n: int) -> int:
-    """The most numbers held for an image: its pixels, or the answers of the filters at hand."""
-    return max(PIXELS[name], AT_A_TIME * filters.ANSWERS) if n <= DOUBLE else PIXELS[name]
+def memory(job: Job) -> tuple[int, int, int, str]:
+    """(n, m, bytes a point, dtype) of the matrices of a job with n points, as ``kernels.bytes_needed`` takes them.
+
+    A point is its pixels and the answers of the filters at hand, which are float32.
+    """
+    name, kind, count = job["data"], job.get("dtype", "float64"), job.get("filters", 0)
+    point = PIXELS[name] * np.dtype("float32" if count else kind).itemsize
+    return job["n"], TEST_IMAGES[name], point + 4 * filters.ANSWERS * min(count, AT_A_TIME), kind
+
+
+def check_memory(job: Job) -> None:
+    """BadRequest, with the arithmetic, when a job's matrices are more than the free memory."""
+    if "n" in job:
+        kernels.check_memory(*memory(job))
+
+
+def large(job: Job) -> bool:
+    """Whether a job's matrices are so large that no other one should be there."""
+    return "n" in job and sum(kernels.bytes_needed(*memory(job))) > LARGE
 
 
 def run(job: Job, run: Run) -> None:
-    """Do one job of ``jobs``."""
+    """Do one job of ``jobs``. BadRequest when the memory has become too small for it."""
+    check_memory(job)
     studies = {
         "interpolation": interpolation,
         "bandwidth": bandwidth,
@@ -166,51 +184,45 @@ def run(job: Job, run: Run) -> None:
 
 
 def interpolation(job: Job, run: Run) -> None:
-    """One row a ridge. No checkpoint holds the matrix: a run that was stopped starts over."""
+    """One row a ridge, kept by a checkpoint. None holds the matrix: a run that was stopped makes that anew."""
     run.restore({})
-    run.step, run.rows = 0, []
-    size = sum(kernels.bytes_needed(job["n"], TEST_IMAGES[job["data"]], width(job["data"], job["n"]), job["dtype"]))
-    with alone(run) if size > LARGE else nullcontext():
-        turns = turns_of(job)
-        for _ in run.steps():
-            for row in next(turns):
-                run.record(**row)
+    if run.step:
+        notice(f"{run.label}: {len(run.rows)} of {len(RIDGES)} ridges are done; the kernel is computed again")
+    run.step = len(run.rows) * factor_steps(job["n"])
+    turns = turns_of(job, RIDGES[len(run.rows) :])
+    for _ in run.steps():
+        if row := next(turns):
+            run.record(**row)
+            if run.board is not None:
+                run.save()
 
 
-def alone(run: Run) -> AbstractContextManager[None]:
-    """Wait until no other job of this scale holds a large matrix: two of them may be more than the memory takes."""
-    if run.board is None:
-        return nullcontext()
-    return locked(run.folder.parent / "lock-memory", run.folder.parent, wait=True, board=run.board)
-
-
-def turns_of(job: Job) -> Iterator[list[dict[str, Any]]]:
-    """The work of an interpolation in turns, each with the rows that it ended with: pieces of the products <x_i, x_j>,
-    then for each ridge the block columns of the factor.
+def turns_of(job: Job, ridges: Sequence[float]) -> Iterator[dict[str, Any]]:
+    """The work of an interpolation in turns: pieces of the products <x_i, x_j>, then for each ridge the block columns
+    of the factor. The last turn of a ridge gives its row, the others nothing.
     """
     n, kind = job["n"], job["dtype"]
-    p = points(job["data"], n, kind, job["seed"])
+    p = points(job["data"], n, "float32" if job["filters"] else kind, job["seed"])
     m = len(p.z)
-    kernels.check_memory(n, m, width(job["data"], n), kind)
     K, C, squares_z = np.zeros((n, n), kind), np.zeros((m, n), kind), np.zeros(m, kind)
     for x, z in pieces(job, p):
         kernels.add_products(K, x)
         kernels.add_products(C, x, z)
-        squares_z += (z**2).sum(1)
-        yield []
+        squares_z += (z**2).sum(1, dtype=kind)
+        yield {}
     kernels.mirror(K)
     exact = job["data"] == "mnist" and not job["filters"]
     gamma = README_GAMMA if exact else SPREAD / kernels.mean_squared_distance(K)
     squares = K.diagonal().copy()
     kernels.exponentiate(K, gamma, squares, squares)
     kernels.exponentiate(C, gamma, squares, squares_z)
-    for ridge in RIDGES:
+    for ridge in ridges:
         kernels.restore(K)
         jitter = max(ridge, JITTER[kind])
         for done in kernels.cholesky_in_place(K, jitter):
             if done < n:
-                yield []
-        yield [{"ridge": ridge, "jitter": jitter, "gamma": gamma, **solution(K, C, ridge, p)}]
+                yield {}
+        yield {"ridge": ridge, "jitter": jitter, "gamma": gamma, **solution(K, C, ridge, p)}
 
 
 def pieces(job: Job, p: Points) -> Iterator[tuple[Array, Array]]:
@@ -225,13 +237,13 @@ def pieces(job: Job, p: Points) -> Iterator[tuple[Array, Array]]:
 def solution(K: Array, C: Array, ridge: float, p: Points) -> dict[str, float]:
     """Errors in percent and the norm sqrt(tr alpha^T K alpha) of the solution, from the factored K and C (m, n)."""
     Y = np.eye(CLASSES)[p.y]
-    alpha = kernels.refined(K, ridge, Y, REFINEMENTS)
-    fitted = kernels.product(K, alpha)
+    alpha, fitted, passes = kernels.refined(K, ridge, Y, TOLERANCE, PASSES)
     return {
         "train_error": 100 * float((fitted.argmax(1) != p.y).mean()),
         "test_error": 100 * float(((C @ alpha.astype(C.dtype)).argmax(1) != p.y_test).mean()),
         "norm": float(np.sqrt((alpha * fitted).sum())),
         "residual": float(abs(fitted + ridge * alpha - Y).max()),
+        "passes": passes,
     }
 
 
@@ -240,19 +252,24 @@ def bandwidth(job: Job, run: Run) -> None:
     widths = [("", spread) for spread in SPREADS]
     widths += [(reading, gamma * SPREAD / README_GAMMA) for reading, gamma in READINGS.items()]
     p = points(job["data"], job["n"], "float64", job["seed"])
-    x, z = p.x.reshape(len(p.x), -1), p.z.reshape(len(p.z), -1)
-    squares, squares_z = (x**2).sum(1), (z**2).sum(1)
     run.restore({})
     for step in run.steps():
         reading, spread = widths[step]
-        K, C = x @ x.T, z @ x.T
-        gamma = spread / kernels.mean_squared_distance(K)
-        kernels.exponentiate(K, gamma, squares, squares)
-        kernels.exponentiate(C, gamma, squares, squares_z)
-        kernels.restore(K)
-        for _ in kernels.cholesky_in_place(K, JITTER["float64"]):
-            pass
-        run.record(reading=reading, spread=spread, gamma=gamma, **solution(K, C, 0.0, p))
+        run.record(reading=reading, spread=spread, **of_width(p, spread))
+
+
+def of_width(p: Points, spread: float) -> dict[str, float]:
+    """``solution`` without a ridge, and gamma."""
+    x, z = p.x.reshape(len(p.x), -1), p.z.reshape(len(p.z), -1)
+    squares, squares_z = (x**2).sum(1), (z**2).sum(1)
+    K, C = x @ x.T, z @ x.T
+    gamma = spread / kernels.mean_squared_distance(K)
+    kernels.exponentiate(K, gamma, squares, squares)
+    kernels.exponentiate(C, gamma, squares, squares_z)
+    kernels.restore(K)
+    for _ in kernels.cholesky_in_place(K, JITTER["float64"]):
+        pass
+    return {"gamma": gamma, **solution(K, C, 0.0, p)}
 
 
 def sgd(job: Job, run: Run) -> None:
@@ -330,7 +347,7 @@ def bounds_and_gap(job: Job, run: Run) -> None:
             "train_accuracy": end["train_accuracy"],
             "test_accuracy": end["test_accuracy"],
             "margin": gamma,
-            "parameters": bounds.parameter_bound(tree.size(tree.trainable(p)), n),
+            "parameter_bound": bounds.parameter_bound(tree.size(tree.trainable(p)), n),
         }
         if job["p"] == 1:  # random labels: a draw of the signs
             row["rademacher"] = bounds.rademacher_estimate(train_accuracy, CLASSES)

@@ -1,5 +1,7 @@
 """The figures of section 5 and of the bounds, as pure functions of recorded rows."""
 
+from collections.abc import Iterator, Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -21,22 +23,25 @@ from papers.rethinking_generalization.section5 import (
 from papers.rethinking_generalization.section5_claims import own
 from shared import plot
 
-TITLES = {"digits": "digits", "mnist": "MNIST", "cifar10": "CIFAR-10 (JPEG copy)"}
-# The paper's test errors (%) and norms, at the whole training set: of pixels, and of what it preprocesses them with.
-PAPER_ERRORS = {"mnist": (1.2, 0.6), "cifar10": (46, 17)}
-PAPER_NORMS = {"mnist": (220, 390)}
-COLOUR = {"pixels": "tab:blue", "filters": "tab:red"}
+Printed = dict[str, dict[str, float]]
+# The paper's test errors (%) and norms, at the whole training set, by what the kernel sees.
+PAPER_ERRORS: Printed = {
+    "mnist": {"pixels": 1.2, "Gabor wavelets": 0.6},
+    "cifar10": {"pixels": 46, "random filters": 17},
+}
+PAPER_NORMS: Printed = {"mnist": {"pixels": 220, "Gabor wavelets": 390}}
+COLOUR = {"pixels": "tab:blue", "random filters": "tab:red", "Gabor wavelets": "tab:green"}
 BOUNDS = {
     "spectral": ("spectral norms (Bartlett et al. 2017)", "tab:purple"),
     "spectral_from_start": ("the same, from where training started", "tab:pink"),
     "frobenius": ("Frobenius norms (Neyshabur et al. 2015)", "tab:blue"),
-    "parameters": ("number of parameters, 32 bits each", "tab:green"),
+    "parameter_bound": ("number of parameters, 32 bits each", "tab:green"),
     "rademacher_bound": ("Rademacher complexity, by fitting random labels", "tab:orange"),
 }
 
 
-def figure(rows: pd.DataFrame) -> Figure:
-    """Errors and norms against n for each data set; widths of the kernel; SGD; theorem 1."""
+def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
+    """Errors and norms against n for each data set, which ``titles`` names; widths of the kernel; SGD; theorem 1."""
     kernels = own(rows, "interpolation")
     names = list(kernels["data"].unique())
     with plt.rc_context(plot.STYLE):
@@ -46,57 +51,75 @@ def figure(rows: pd.DataFrame) -> Figure:
         for column, name in zip(panels.T, names, strict=False):
             found = kernels[kernels["data"] == name]
             errors(column[0], found, name)
+            column[0].set_title(f"{titles[name]}: interpolants generalise")
             norms(column[1], found, name)
+            column[1].set_title(f"{titles[name]}: their norms")
         widths = own(rows, "bandwidth")
         bandwidths(panels[0, -2], widths)
         norm_against_error(panels[1, -2], widths)
         sgd(panels[0, -1], own(rows, "sgd", part="curve"))
         theorem(panels[1, -1], own(rows, "theorem1"))
-        seeds = ", ".join(map(str, sorted(kernels["seed"].unique())))
         counts = ", ".join(
-            f"{found['filters'].max():,.0f} on {TITLES[str(name)]}"
+            f"{found['filters'].max():,.0f} on {titles[str(name)]}"
             for name, found in kernels.groupby("data", sort=False)
         )
         plot.caption(
             drawn,
             [
-                f"Gaussian kernel, (K + ridge I) alpha = Y, on {', '.join(TITLES[name] for name in names)}, pixels in "
+                f"Gaussian kernel, (K + ridge I) alpha = Y, on {', '.join(titles[name] for name in names)}, pixels in "
                 f"[0, 1]; the width by one rule, gamma times the mean of |x - x'|² = {SPREAD} (MNIST's at gamma = "
                 f"{README_GAMMA}). Random filters: {counts}. Norm: sqrt(tr alpha' K alpha).",
                 f"SGD: {EQUATIONS} equations, {UNKNOWNS} unknowns, normal numbers. Theorem 1: {DIMENSION}-dimensional "
-                f"normal points and values, and images with the parity of the digit. Seeds {seeds}: median and range.",
+                f"normal points and values, and images with the parity of the digit. {seeds(kernels)}",
             ],
         )
     return drawn
 
 
+def seeds(kernels: pd.DataFrame) -> str:
+    """Over which seeds medians and ranges are, and which points one seed stands for."""
+    every = sorted(kernels["seed"].unique())
+    text = f"Medians and ranges over seeds {', '.join(map(str, every))}"
+    whole = kernels[(kernels["filters"] == 0) & (kernels["n"] == kernels["data"].map(TRAINING_IMAGES))]
+    if len(every) == 1 or whole.empty:
+        return f"{text}."
+    return f"{text}; pixels at n = {', '.join(f'{n:,.0f}' for n in whole['n'].unique())}, the same for all, one run."
+
+
 def errors(axes: Axes, found: pd.DataFrame, name: str) -> None:
     """Test error against n: without ridge, with the one that helps most, and on filters' answers."""
-    pixels, filters = found[found["filters"] == 0], found[found["filters"] > 0]
-    for data, key, label in ((pixels, "pixels", "pixels"), (filters, "filters", "random filters")):
-        plot.band(axes, data[data["ridge"] == 0], "n", "test_error", color=COLOUR[key], marker="o", ms=3, label=label)
+    for key, data in sides(found):
+        plot.band(axes, data[data["ridge"] == 0], "n", "test_error", color=COLOUR[key], marker="o", ms=3, label=key)
         best = data[data["ridge"] > 0].groupby(["seed", "n"])["test_error"].min().reset_index()
-        plot.band(axes, best, "n", "test_error", color=COLOUR[key], ls="--", lw=1, label=f"{label}, best of 4 ridges")
-    for value, key in zip(PAPER_ERRORS.get(name, ()), COLOUR, strict=False):
-        whole = TRAINING_IMAGES[name]
-        axes.plot(whole, value, "*", color=COLOUR[key], ms=10, mec="black", label=f"paper, n = {whole:,}: {value} %")
+        plot.band(axes, best, "n", "test_error", color=COLOUR[key], ls="--", lw=1, label=f"{key}, best of 4 ridges")
+    printed(axes, PAPER_ERRORS, name, " %")
     axes.set(xscale="log", xlabel="training images n", ylabel="test error (%)", ylim=(0, None))
-    axes.set_title(f"{TITLES[name]}: interpolants generalise")
     axes.legend(fontsize=7)
+
+
+def sides(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of pixels and of filters' answers, by name."""
+    yield "pixels", found[found["filters"] == 0]
+    yield "random filters", found[found["filters"] > 0]
+
+
+def printed(axes: Axes, numbers: Printed, name: str, unit: str = "") -> None:
+    """The paper's numbers for a data set as stars at its size."""
+    for key, value in numbers.get(name, {}).items():
+        label = f"paper, {key}, n = {TRAINING_IMAGES[name]:,}: {value:g}{unit}"
+        axes.plot(TRAINING_IMAGES[name], value, "*", color=COLOUR[key], ms=10, mec="black", label=label)
 
 
 def norms(axes: Axes, found: pd.DataFrame, name: str) -> None:
     """The interpolants' norms against n."""
     exact = found[found["ridge"] == 0]
-    for key, data in (("pixels", exact[exact["filters"] == 0]), ("filters", exact[exact["filters"] > 0])):
+    for key, data in sides(exact):
         plot.band(axes, data, "n", "norm", color=COLOUR[key], marker="o", ms=3, label=key)
-    for value, key in zip(PAPER_NORMS.get(name, ()), COLOUR, strict=False):
-        axes.plot(TRAINING_IMAGES[name], value, "*", color=COLOUR[key], ms=10, mec="black", label=f"paper: {value}")
+    printed(axes, PAPER_NORMS, name)
     n = np.array([exact["n"].min(), exact["n"].max()])
     axes.plot(n, np.sqrt(n), color="0.5", lw=1, ls=":", label="K = I: √n")
     axes.set(xscale="log", yscale="log", xlabel="training images n", ylabel="norm of the interpolant")
     plain(axes.yaxis)
-    axes.set_title(f"{TITLES[name]}: their norms")
     axes.legend(fontsize=7)
 
 
@@ -161,7 +184,8 @@ def bounds(rows: pd.DataFrame, title: str) -> Figure:
         panel.set_axis_off()
         return drawn
     random = found[(found["condition"] == "labels") & (found["p"] == 1)].set_index("seed")["rademacher"]
-    found = found.assign(rademacher_bound=found["seed"].map(random) + found["images"].map(confidence))
+    estimate = found["seed"].map(random).where(found["condition"] == "labels")  # measured on the images as they are
+    found = found.assign(rademacher_bound=estimate + found["images"].map(confidence))
     drawn, (corrupted, by_condition) = plot.panels(2)
     labels = found[found["condition"] == "labels"]
     for column, (label, colour) in BOUNDS.items():

@@ -30,7 +30,8 @@ class Network(NamedTuple):
 
 def hidden(z: Array, b: Array) -> Array:
     """A_ij = max(z_i - b_j, 0), (N, n): the hidden units at points whose projections are z (N,)."""
-    return np.maximum(z[:, None] - b, 0)
+    A = z[:, None] - b
+    return np.maximum(A, 0, out=A)
 
 
 def memorise(x: Array, y: Array, rng: np.random.Generator) -> Network:
@@ -42,8 +43,10 @@ def memorise(x: Array, y: Array, rng: np.random.Generator) -> Network:
     4. Lemma 1: such a matrix has full rank, its determinant being the product of the diagonal. So A w = y has a
        solution, and c(x_i) = (A w)_i = y_i.
 
-    ValueError when two points are equal: no function tells them apart.
+    ValueError when there is no point, and when two are equal: no function tells them apart.
     """
+    if len(x) == 0:
+        raise ValueError("memorise: needs at least one point")
     if len(np.unique(x, axis=0)) < len(x):
         raise ValueError(f"memorise: {len(x)} points must all be different")
     a: Array = rng.standard_normal((x.shape[1],))

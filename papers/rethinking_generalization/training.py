@@ -15,6 +15,7 @@ from papers.rethinking_generalization.data import (
     data,
     random_windows,
     source,
+    stream,
     whitened,
 )
 from papers.rethinking_generalization.model import network
@@ -58,9 +59,13 @@ def figure_1(cfg: Any, seed: int) -> list[Job]:
 
 
 def table_1(cfg: Any, model: str, seed: int) -> list[Job]:
-    """A model's rows: random labels, no regulariser, weight decay; what has convolutions is cropped there as well."""
+    """A model's rows: random labels, no regulariser, weight decay; what has convolutions is cropped there as well.
+
+    What has convolutions may be given more steps where labels are random: the paper does not say how many it took.
+    """
     regularised = {"weight_decay": cfg.weight_decay, "crop": convolutional(model)}
-    return [job(cfg, model, seed, p=1.0), job(cfg, model, seed), job(cfg, model, seed, **regularised)]
+    longer = {"steps": cfg.convolutional_random_iterations} if convolutional(model) else {}
+    return [job(cfg, model, seed, p=1.0) | longer, job(cfg, model, seed), job(cfg, model, seed, **regularised)]
 
 
 def job(
@@ -72,14 +77,10 @@ def job(
     weight_decay: float = 0.0,
     crop: bool = False,
 ) -> Job:
-    """One training: everything that its numbers depend on. Conditions share all hyperparameters.
-
-    What has convolutions may be given more steps where labels are random: the paper does not say how many it took.
-    """
+    """One training: everything that its numbers depend on. Conditions share all hyperparameters."""
     images, iterations = cfg.images, cfg.iterations
     if convolutional(model):
-        images = cfg.convolutional_images
-        iterations = cfg.convolutional_random_iterations if p == 1 else cfg.convolutional_iterations
+        images, iterations = cfg.convolutional_images, cfg.convolutional_iterations
     return {
         "stage": "train",
         "model": model,
@@ -122,7 +123,7 @@ def initial(job: Job) -> tuple[Sequential, Tree]:
     """The network of a job and its parameters before the first step."""
     images = source(job["data"]).train_images
     net = network(job["model"], (WINDOW[job["data"]], WINDOW[job["data"]], images.shape[3]), CLASSES)
-    return net, net.init(np.random.default_rng((job["seed"], 1)))
+    return net, net.init(np.random.default_rng(stream(job["seed"], 1)))
 
 
 class Trained(NamedTuple):
