@@ -19,7 +19,8 @@ NONE_PRINTED = "none printed"
 class Claim:
     """One claim of a paper, written down before it is measured.
 
-    ``measure`` maps the recorded rows to one value per seed, and to nothing where the rows hold nothing to measure.
+    ``measure`` maps the recorded rows to one value per seed, and to nothing where the rows hold nothing to measure;
+    it is ``unmeasured`` where no scale of ours could.
     ``average`` makes one number of them: the median, or the mean where the paper speaks of means over its trials.
     ``whole`` takes its place where that number is a statistic of all seeds' rows together and no average of the seeds'
     values (a ratio of means, the maximum of a mean curve): the values then only say how many and how far apart.
@@ -39,6 +40,11 @@ class Claim:
     average: Callable[[Sequence[float]], float] = median
     whole: Callable[[pd.DataFrame], float] | None = None
     data: str = ""
+
+
+def unmeasured(rows: pd.DataFrame) -> list[float]:
+    """For a number of the paper that stands in the ledger with the reason why it is not tested."""
+    return []
 
 
 def per_seed(rows: pd.DataFrame, value: Callable[[pd.DataFrame], float | None]) -> list[float]:
@@ -75,7 +81,7 @@ def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged
         low, high = min(values), max(values)
 
     verdict: Verdict
-    if diverged and len(values) < seeds:
+    if diverged and claim.measure is not unmeasured and len(values) < seeds:
         verdict = "not reproduced"
     elif not values:
         verdict = "not tested at this scale"

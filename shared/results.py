@@ -111,7 +111,7 @@ def publish(
         "cores": machine.cores(),
         "workers": experiment.workers,
         "threads": experiment.setting.threads,
-        "wall_seconds": round(sum(run["seconds"] for run in experiment.records) / experiment.workers, 1),
+        "wall_seconds": round(wall_seconds(experiment), 1),
         "rows_sha256": rows_digest,
         "files": sorted(everything),
         "diverged": [experiment.setting.name(outcome.job) for outcome in experiment.failures],
@@ -122,6 +122,12 @@ def publish(
     everything["run.json"] = (json.dumps(record, indent=1) + "\n").encode()
     write_files({folder / name: data for name, data in everything.items()})
     return True
+
+
+def wall_seconds(experiment: Experiment) -> float:
+    """How long the jobs take when no core waits: a job that had the threads of several counts as several."""
+    busy = sum(run["seconds"] * (run["ran_under"] or [{"threads": 1}])[-1]["threads"] for run in experiment.records)
+    return busy / (experiment.workers * experiment.setting.threads)
 
 
 def up_to_date(folder: Path, rows_digest: str, code: str) -> bool:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.claims import COLUMNS, Claim, judge, ledger_text, measured_text, rank_correlation, verdict_counts
+from shared.claims import (
+    COLUMNS,
+    Claim,
+    judge,
+    ledger_text,
+    measured_text,
+    rank_correlation,
+    unmeasured,
+    verdict_counts,
+)
 
 ROWS = pd.DataFrame({"seed": [0, 1, 2]})
 
@@ -49,6 +58,10 @@ def judged(values: Sequence[float], seeds: int = 3, diverged: bool = False, **ch
 )
 def test_verdict(values: list[float], diverged: bool, verdict: str) -> None:
     assert judged(values, diverged=diverged)["verdict"] == verdict
+
+
+def test_what_no_scale_measures_is_not_tested_whatever_diverged() -> None:
+    assert judged([], diverged=True, measure=unmeasured)["verdict"] == "not tested at this scale"
 
 
 def test_without_a_direction_a_miss_is_not_reproduced() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,13 @@ def test_nothing_to_do_touches_nothing(tmp_path: Path) -> None:
     assert [run["name"] for run in record["runs"]] == [setting(tmp_path).name(job) for job in grid()]
     (tmp_path / "toy/smoke/a.png").unlink()
     assert publish(tmp_path, grid())
+
+
+def test_a_job_that_had_the_machine_alone_counts_for_all_workers() -> None:
+    records = [{"seconds": 10, "ran_under": [{"threads": 1}]}, {"seconds": 4, "ran_under": [{"threads": 2}]}]
+    records.append({"seconds": 0, "ran_under": []})  # of one that diverged
+    own = SimpleNamespace(records=records, workers=2, setting=SimpleNamespace(threads=1))
+    assert results.wall_seconds(own) == (10 + 2 * 4) / 2
 
 
 def test_what_was_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from papers.attention import bleu
 from papers.attention.model import Transformer
 from papers.attention.probes import training_flop
 from papers.attention.tasks import RAW
-from shared.claims import Claim
+from shared.claims import Claim, unmeasured
 
 Rows = pd.DataFrame
 Read = Callable[["pd.Series[float]"], float]
@@ -327,7 +327,7 @@ CLAIMS = [
             "Table 2",
             f"BLEU of newstest2014 en-de, {name} model: {FLOP[name]:.1e} FLOP by count, "
             f"{FLOP[name] / 1e11 / 86_400:,.0f} days at 100 GFLOP/s",
-            lambda rows: [],
+            unmeasured,
             lambda v, printed=score: abs(v - printed) <= 0.5,  # type: ignore[misc]
             f"{score} +- 0.5",
             paper=score,
