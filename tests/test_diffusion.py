@@ -244,6 +244,7 @@ def test_scale_0_is_no_guidance_and_noise_is_the_seeds() -> None:
         np.testing.assert_array_equal(walk(sampler, gradient=mixture.gradient(0), scale=0), plain)
         assert not np.array_equal(walk(sampler, gradient=mixture.gradient(0), scale=1), plain)
         assert np.abs(plain).max() <= 1  # the last x_0 is cut to the range of pixels
+    assert np.abs(walk("ddim", gradient=mixture.gradient(0), scale=1000)).max() <= 1  # and after guidance moved it
 
 
 def test_algorithm_2_moves_the_noise_and_algorithm_1_the_mean() -> None:
