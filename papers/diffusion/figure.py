@@ -30,7 +30,7 @@ OF_ROWS = ("headline", "trade_off", "table4", "embedding", "samplers")  # the fi
 GRIDS = (0.0, 1.0, 10.0)  # the scales of the sample grids
 COLUMNS = 8
 STRIP = 9  # moments of the denoising strip
-BANDS = "Lines: medians over seeds, bands: their range"
+BANDS = "lines are medians, bands the range"
 GROWN = 4  # screen pixels a side of a pixel in the film
 MILLISECONDS = 120  # a frame
 
@@ -98,7 +98,7 @@ def trade_off(rows: pd.DataFrame, data: str) -> Figure:
     logarithmic(right)
     left.legend(fontsize=7, loc="lower left")
     text = "Figure 5. Latents of the GAN are scaled by ψ. The paper prints no numbers for it."
-    finish(figure, rows, data, text, "Points: medians over seeds")
+    finish(figure, rows, data, text, "points are medians")
     return figure
 
 
@@ -130,7 +130,7 @@ def table4(rows: pd.DataFrame, data: str) -> Figure:
     logarithmic(panels[0])
     panels[0].legend(fontsize=7, loc="upper right")
     text = f"Table 4, {how(sweep(rows))}. Other data and features: directions compare, not values."
-    finish(figure, rows, data, text, "Bars: medians over seeds, lines on them: their range")
+    finish(figure, rows, data, text, "bars are medians, lines on them the range")
     return figure
 
 
@@ -261,5 +261,5 @@ def finish(figure: Figure, rows: pd.DataFrame, data: str, text: str, spread: str
     seeds = [str(seed) for seed in sorted(rows["seed"].unique())]
     counted = samples(rows)
     n = f", {counted['samples'].iloc[0]:,.0f} samples a point" if len(counted) else ""
-    several = f"{spread} ({', '.join(seeds)})" if len(seeds) > 1 else f"One seed, {seeds[0]}"
-    plot.caption(figure, [text, f"Data: {data}{n}. {several}."])
+    which = f"Seeds {', '.join(seeds)}: {spread}" if len(seeds) > 1 else f"Seed {seeds[0]}"
+    plot.caption(figure, [text, f"Data: {data}{n}. {which}."])
