@@ -191,7 +191,7 @@ def last(walk: object) -> Array:
 def test_samples_follow_the_data(sampler: str) -> None:
     mixture, n = Mixture(400), 3000
     rng = np.random.default_rng(0)
-    x = last(samples(mixture.process, mixture.predict, (n, 2), rng, sampler, clip=False))
+    x = last(samples(mixture.process, mixture.predict, rng.standard_normal((n, 2)), rng, sampler, clip=False))
     nearest = ((x[:, None] - MEANS) ** 2).sum(-1).argmin(1)
     shares = np.bincount(nearest, minlength=3) / n
     drawn = MEANS[rng.choice(3, n, p=WEIGHTS)] + STD * rng.standard_normal((n, 2))
@@ -207,7 +207,8 @@ def test_guidance_by_the_exact_noisy_classifier_at_1_gives_the_conditional(sampl
     """p(x | y = k) = N(m_k, std^2 I), to Monte Carlo error: both moments and the whole distribution."""
     mixture, n = Mixture(400), 3000
     rng = np.random.default_rng(k)
-    x = last(samples(mixture.process, mixture.predict, (n, 2), rng, sampler, mixture.gradient(k), clip=False))
+    noise = rng.standard_normal((n, 2))
+    x = last(samples(mixture.process, mixture.predict, noise, rng, sampler, mixture.gradient(k), clip=False))
     np.testing.assert_allclose(x.mean(0), MEANS[k], atol=4 * STD / np.sqrt(n))
     np.testing.assert_allclose(x.std(0), STD, rtol=4 / np.sqrt(2 * n))
     for axis in (0, 1):
@@ -219,13 +220,8 @@ def test_a_larger_scale_is_surer_of_the_class_and_without_sigma_it_goes_astray()
 
     def guided(scale: float, with_sigma: bool = True) -> Array:
         rng = np.random.default_rng(0)
-        x = rng.standard_normal(shape)
-        for t in reversed(range(100)):
-            noise = rng.standard_normal(shape)
-            x = ancestral_step(
-                mixture.process, mixture.predict, x, t, noise, mixture.gradient(1), scale, with_sigma, clip=False
-            )
-        return x
+        how = mixture.gradient(1), scale, with_sigma, False
+        return last(samples(mixture.process, mixture.predict, rng.standard_normal(shape), rng, "ancestral", *how))
 
     doubt = [1 - mixture.parts(guided(s), np.zeros(500, int))[0][:, 1].mean() for s in (0.0, 1.0, 4.0)]
     assert doubt[0] > 0.6
@@ -240,13 +236,15 @@ def test_scale_0_is_no_guidance_and_noise_is_the_seeds() -> None:
     mixture = Mixture(20)
 
     def walk(sampler: str, **more: object) -> Array:
-        return last(samples(mixture.process, mixture.predict, (50, 2), np.random.default_rng(3), sampler, **more))
+        rng = np.random.default_rng(3)
+        return last(samples(mixture.process, mixture.predict, rng.standard_normal((50, 2)), rng, sampler, **more))
 
     for sampler in ("ancestral", "ddim"):
         plain = walk(sampler)
         np.testing.assert_array_equal(walk(sampler, gradient=mixture.gradient(0), scale=0), plain)
         assert not np.array_equal(walk(sampler, gradient=mixture.gradient(0), scale=1), plain)
         assert np.abs(plain).max() <= 1  # the last x_0 is cut to the range of pixels
+    assert np.abs(walk("ddim", gradient=mixture.gradient(0), scale=1000)).max() <= 1  # and after guidance moved it
 
 
 def test_algorithm_2_moves_the_noise_and_algorithm_1_the_mean() -> None:

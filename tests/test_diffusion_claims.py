@@ -1,7 +1,5 @@
 """The claims and figures, on rows that are made up."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +18,13 @@ def made_up_rows() -> pd.DataFrame:
                 distance = (
                     base * {"conditional": (1, 0.7, 0.4, 0.5, 0.6, 0.9)}.get(model, (1, 1.2, 1.3, 0.9, 0.7, 0.5))[i]
                 )
-                values = {"frechet": distance + seed, "precision": 0.5 + 0.05 * i, "recall": 0.6 - 0.05 * i}
+                values = {
+                    "frechet": distance + seed,
+                    "other_frechet": 2 * distance,
+                    "swept": True,
+                    "precision": 0.5 + 0.05 * i,
+                    "recall": 0.6 - 0.05 * i,
+                }
                 values |= {"inception_score": 5 + i, "accuracy": (0.9 if model == "conditional" else 0.5) + 0.05 * i}
                 rows.append(sample | values | {"model": model, "sampler": "ddim", "sampling_steps": 5, "scale": scale})
         plain = sample | {"model": "conditional", "scale": 0.0, "frechet": 20.0}
@@ -32,16 +36,20 @@ def made_up_rows() -> pd.DataFrame:
                 rows.append(plain | own | {"frechet": 5.0 if with_sigma else 15.0 + scale})
         for psi in (0.5, 1.0):
             gan = {"kind": "truncation", "part": "metrics", "seed": seed, "truncation": psi}
-            rows.append(gan | {"frechet": 8.0 / psi, "recall": 0.1, "precision": 0.9, "inception_score": 3.0})
+            values = {"frechet": 8.0 / psi, "other_frechet": 6.0, "recall": 0.1}
+            rows.append(gan | values | {"precision": 0.9, "inception_score": 3.0})
+        rows += [{"kind": "history", "seed": seed, "moment": n, "frechet": 9.0 - n + n // 3} for n in (1, 2, 3)]
     for model, losses in (("conditional", (0.5, 0.3, 0.2)), ("additive", (0.6, 0.4))):
         job = {"kind": "model", "model": model, "seed": 0}
         rows += [
             job | {"part": "curve", "step": i, "test_loss": loss, "test_bits": loss} for i, loss in enumerate(losses)
         ]
     rows.append({"kind": "model", "model": "conditional", "seed": 0, "part": "cost", "multiply_adds": 10})
-    rows.append({"kind": "gan", "seed": 0, "part": "cost", "multiply_adds": 11})
+    rows += [
+        {"kind": name, "seed": 0, "part": "cost", "multiply_adds": n} for name, n in (("gan", 11), ("classifier", 1))
+    ]
     floor = {"frechet": 1.0, "precision": 0.9, "recall": 0.9, "inception_score": 9.0, "accuracy": 0.9}
-    return pd.DataFrame([*rows, {"kind": "floor", "seed": 0, "part": "metrics"} | floor])
+    return claims.complete(pd.DataFrame([*rows, {"kind": "floor", "seed": 0, "part": "metrics"} | floor]))
 
 
 def test_claims_measure_what_they_say() -> None:
@@ -60,17 +68,40 @@ def test_claims_measure_what_they_say() -> None:
     assert values["diffusion-ddim-few"] == pytest.approx([20 / 10, 20 / 11])
     assert values["diffusion-ddim-gap"] == pytest.approx([np.log(2), np.log(20 / 11)])
     assert values["diffusion-table3"] == pytest.approx([0.3 / 0.4])
-    assert values["diffusion-gan-frechet"] == pytest.approx([8 / 4, 8 / 5])
+    assert values["diffusion-gan-frechet"] == pytest.approx([8 / 4, 8 / 5, 6 / 8, 6 / 8])  # a ruler after the other
     assert values["diffusion-gan-recall"] == pytest.approx([0.4, 0.4])
-    assert values["diffusion-gan-budget"] == pytest.approx([1.1])
+    assert values["diffusion-gan-budget"] == pytest.approx([1])
+    assert values["diffusion-gan-history"] == pytest.approx([1, 1])
     assert not any(value for name, value in values.items() if "imagenet" in name or name.startswith("diffusion-table5"))
 
 
-def test_what_was_not_run_is_not_tested() -> None:
+@pytest.mark.parametrize(
+    ("kinds", "measured"),
+    [
+        ((), set()),
+        (("model",), {"diffusion-table3"}),
+        (("model", "gan", "classifier"), {"diffusion-table3", "diffusion-gan-budget"}),
+        (("history",), {"diffusion-gan-history"}),
+    ],
+)
+def test_what_was_not_run_is_not_tested(kinds: tuple[str, ...], measured: set[str]) -> None:
+    """Rows as those trainings and points alone give them, without the columns of others."""
     rows = made_up_rows()
-    trained_only = rows[rows["kind"].isin(["model", "gan"])]
-    values = {claim.id: claim.measure(trained_only) for claim in claims.CLAIMS}
-    assert {name for name, value in values.items() if value} == {"diffusion-table3", "diffusion-gan-budget"}
+    own = claims.complete(rows[rows["kind"].isin(kinds)].dropna(axis=1, how="all"))
+    assert {claim.id for claim in claims.CLAIMS if claim.measure(own)} == measured
+
+
+def test_the_conditional_models_claims_need_no_other_model() -> None:
+    rows = made_up_rows()
+    values = {claim.id: claim.measure(rows[rows["model"] != "unconditional"]) for claim in claims.CLAIMS}
+    assert values["diffusion-fig4-interior"] == pytest.approx([9 / 4, 10 / 5])
+    assert values["diffusion-table4-unconditional"] == []
+
+
+def test_an_effect_of_the_other_sign_is_not_in_the_same_direction() -> None:
+    for claim in claims.CLAIMS:
+        if claim.same_direction is not None:
+            assert not claim.same_direction(1.0 if claim.id == "diffusion-sigma" else 0.0), claim.id
 
 
 def test_an_equal_metric_at_all_scales_is_no_trend() -> None:
@@ -78,17 +109,14 @@ def test_an_equal_metric_at_all_scales_is_no_trend() -> None:
     assert claims.by_seed(claims.sweep, claims.correlation_with_scale("precision"))(rows) == [0, 0]
 
 
-def test_the_papers_numbers_are_those_of_the_reference(root: Path) -> None:
-    facts = pd.read_csv(root / "papers/diffusion/reference.csv").set_index("claim_id")["value"]
-    for (model, scale), numbers in imagenet.TABLE4.items():
-        name = f"ADM-T4-{model[0]}" + (f"-s{scale:g}" if scale else "")
-        found = [float(facts[f"{name}-{metric}"]) for metric in ("FID", "Precision", "Recall")]
-        assert tuple(found) == numbers
-    for side, fids in imagenet.TABLE5.items():
-        for name, fid in zip(("adm", "g", "biggan"), fids, strict=True):
-            if f"ADM-T5-{side}-{name}" in facts:
-                assert float(facts[f"ADM-T5-{side}-{name}"].split("/")[0]) == fid
-    assert [float(facts["ADM-T3-adagn"]), float(facts["ADM-T3-addgn"])] == list(imagenet.TABLE3.values())
+def test_the_papers_numbers_are_those_of_the_reference() -> None:
+    assert imagenet.TABLE4["conditional", 1.0] == (4.59, 0.82, 0.52)
+    printed = {claim.id: claim.paper for claim in claims.CLAIMS if "ImageNet" in claim.statement}
+    assert printed["diffusion-table4-u-s10-is"] == 95.41
+    assert printed["diffusion-table5-128-g25-recall"] == 0.51
+    assert printed["diffusion-table5-512-biggan-fid"] == 8.43
+    assert printed["diffusion-table3-addgn-fid"] == 15.08
+    assert len(printed) == 6 * 4 + 14 * 3 + 2
 
 
 def test_figures_draw_from_rows_and_the_film_is_a_gif() -> None:
@@ -115,6 +143,21 @@ def test_a_grid_shows_each_class_in_its_row() -> None:
     assert picture.shape == (5, 3 * figure.COLUMNS - 1)
     assert (picture[:2, :2] == 255 - 200).all()
     assert (picture[3:, :2] == 255).all()
+
+
+def test_a_grid_has_blank_tiles_for_a_class_without_images() -> None:
+    images = np.full((3, 2, 2, 1), 100, np.uint8)
+    assert (figure.grid(images, np.array([1, 1, 1]), [7]) == 255).all()
+    picture = figure.grid(images, np.array([1, 1, 1]), [7, 1])
+    assert (picture[:2] == 255).all()
+    assert (picture[3:, -2:] == 155).all()
+
+
+def test_the_other_samplers_curve_is_the_guided_one_with_the_most_steps() -> None:
+    rows = made_up_rows()
+    many = rows[(rows["sampler"] == "ancestral") & (rows["scale"] == 10) & (rows["with_sigma"] == True)]  # noqa: E712
+    rows = pd.concat([rows, many.assign(sampling_steps=50)])  # fewer points than with 5 steps
+    assert set(figure.other_sampler(rows)["sampling_steps"]) == {50}
 
 
 def test_grey_values_cut_off_what_is_beyond() -> None:

@@ -12,7 +12,7 @@ from papers.diffusion.blocks import ResBlock, SelfAttention, Style
 from papers.diffusion.classifier import AttentionPool, Classifier
 from papers.diffusion.process import process
 from papers.diffusion.sampling import predictor
-from papers.diffusion.training import classifier_gradient, gradient
+from papers.diffusion.training import gradient
 from papers.diffusion.unet import Plan, UNet, from_patches, to_patches
 from shared import gradcheck, threads, tree
 from shared.losses import softmax_cross_entropy
@@ -164,14 +164,14 @@ def test_an_images_gradient_does_not_depend_on_its_batch() -> None:
 
 def test_two_threads_share_the_images_and_find_what_one_finds() -> None:
     rng, net, guide = np.random.default_rng(0), UNet(TINY, 3), Classifier(TINY, 3)
-    p, q, diffusing = double(net.init(rng)), double(guide.init(rng)), process("cosine", 1000)
+    p, q, diffusing, job = double(net.init(rng)), double(guide.init(rng)), process("cosine", 1000), {"data": "digits"}
     x, t, y = rng.standard_normal((5, 8, 8, 1)), np.arange(100, 600, 100), np.array([0, 1, 2, 0, 1])
 
     def found(count: int) -> list[Array]:
         with threads.use(count):
             losses, grads = zip(
-                gradient(net, p, diffusing, x, y, {"data": "digits"}, np.random.default_rng(1)),
-                classifier_gradient(guide, q, x, t, y),
+                gradient(net, p, diffusing, x, y, job, np.random.default_rng(1)),
+                gradient(guide, q, diffusing, x, y, job, np.random.default_rng(1)),
                 strict=True,
             )
             images = [*predictor(net, p, diffusing, y)(x, t), guide.log_gradient(q, y)(x, t)]
@@ -223,6 +223,8 @@ def test_float32_stays_float32() -> None:
         ({"side": 9}, "side must be a multiple of patch times"),
         ({"attention": (3,)}, r"attention must be at sides among \(8, 4\), got \(3,\)"),
         ({"channels": 5}, "channels must be a multiple of groups=2 and 2, got 5"),
+        ({"channels": 10, "head": 3}, "head=3 does not split 20 channels into equal heads"),  # in the middle
+        ({"channels": 10, "head": 3, "attention": (8,)}, "head=3 does not split 10 channels into equal heads"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(changed: dict, message: str) -> None:

@@ -1,18 +1,24 @@
 """What is trained and sampled: settings, resuming, what is refused, metrics of each point."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from papers.diffusion import sampling, training
+from papers.diffusion.images import subset
 from papers.diffusion.run import TRAINERS
 from papers.diffusion.unet import Plan, UNet
 from shared import tree
 from shared.counting import tally
 from shared.errors import BadRequest, Diverged, RunError
 from shared.experiment import Run, Setting
+from shared.results import opened
 
 TINY = Plan(side=8, channels=4, multipliers=(1, 2), attention=(4,), head=4, groups=2)
 
@@ -69,6 +75,7 @@ def settings(**changed: object) -> SimpleNamespace:
         ({"classifier_channels": 4}, "classifier_channels=4: Plan: channels must be a multiple of groups=8"),
         ({"levels": 5}, "channels=8: Plan: side must be a multiple of patch"),
         ({"attention": [3]}, "channels=8: Plan: attention must be at sides among"),
+        ({"head": 5}, "channels=8: Plan: head=5 does not split 16 channels into equal heads"),
     ],
 )
 def test_settings_that_do_not_go_together(changed: dict, message: str) -> None:
@@ -78,13 +85,10 @@ def test_settings_that_do_not_go_together(changed: dict, message: str) -> None:
 
 def test_what_a_run_trains_and_samples() -> None:
     cfg = settings()
-    assert [job.get("model", job["kind"]) for job in training.jobs(cfg)] == [
-        *("conditional", "classifier", "unconditional", "additive")
-    ]
     jobs = sampling.jobs(cfg)
     keys = [tuple(v for k, v in job.items() if k not in ("steps", "samples", "rests_on")) for job in jobs]
     assert len(set(keys)) == len(keys)
-    swept = [job for job in jobs if sampling.is_swept(cfg, job)]
+    swept = [job for job in jobs if job.get("swept")]
     assert jobs[:6] == swept[:6]  # the headline comes first
     assert [job["scale"] for job in swept[:6]] == [0, 1, 10, 0, 1, 10]
     assert {job["with_sigma"] for job in swept} == {True}
@@ -95,9 +99,47 @@ def test_what_a_run_trains_and_samples() -> None:
 
 
 def test_a_sample_names_what_it_rests_on() -> None:
-    (one, *_), (other, *_) = sampling.jobs(settings()), sampling.jobs(settings(classifier_steps=3))
-    assert one["rests_on"] != other["rests_on"]
-    assert sampling.jobs(settings(gan_steps=3))[0] == one  # a diffusion model's samples do not depend on the GAN
+    (one, guided, *_), (_, other, *_) = sampling.jobs(settings()), sampling.jobs(settings(classifier_steps=3))
+    assert guided["rests_on"] != other["rests_on"]
+    assert one == sampling.jobs(settings(gan_steps=3, classifier_steps=3))[0]  # no guidance, and no GAN's
+
+
+def test_a_training_that_failed_takes_along_what_rests_on_it_and_no_more() -> None:
+    cfg, trained = settings(), sampling.sources(settings())
+
+    def left(failed: str) -> set[str]:
+        return {job.get("model", job["kind"]) for job in sampling.jobs(cfg, [trained[failed]])}
+
+    assert left("gan") == {"conditional", "unconditional", "floor"}
+    assert left("unconditional") == {"conditional", "truncation", "history", "floor"}
+    assert {job["scale"] for job in sampling.jobs(cfg, [trained["classifier"]]) if "scale" in job} == {0.0}
+    assert left("other features") == set()
+
+
+def test_table_3_compares_models_in_the_same_part_of_one_schedule() -> None:
+    trained = sampling.sources(settings())
+    assert trained["additive"]["steps"] < trained["conditional"]["steps"] == trained["conditional"]["horizon"]
+    assert trained["additive"]["horizon"] == trained["conditional"]["horizon"]
+
+
+def test_the_horizon_and_not_the_number_of_steps_sets_the_rate() -> None:
+    """One model stops where the other has had as many steps: their losses up to there are the same."""
+    losses = []
+    for steps in (4, 2):
+        job = training.model_job(settings(), "conditional") | {"steps": steps}
+        run = Run(job, Setting(Path("nowhere"), "test", ("kind",), code=""))
+        training.train(job, run)
+        losses.append(run.rows[0]["train_loss"])
+    assert losses[0] == losses[1]
+
+
+def test_a_subset_is_no_prefix_and_always_the_same() -> None:
+    images = np.arange(10_000)
+    chosen = subset(images, 1000)
+    np.testing.assert_array_equal(chosen, subset(images, 5000)[:1000])
+    assert len(set(chosen)) == 1000
+    assert 4500 < chosen.mean() < 5500
+    assert sorted(subset(images[:3], 5)) == [0, 1, 2]
 
 
 class Interrupted(Exception):
@@ -149,7 +191,15 @@ def test_every_point_has_its_metrics_and_pictures(runs: Setting) -> None:
             assert np.isfinite([row["frechet"], row["inception_score"]]).all()
             assert row["images"] == 6
             assert run.arrays["images"].shape == (6, 8, 8, 1)
-            assert np.isnan(row["accuracy"]) == (job["kind"] == "truncation")
+            assert 0 <= row["accuracy"] <= 1
+            assert row["other_frechet"] not in (row["frechet"], np.nan)
+
+
+def test_a_forecast_needs_no_trained_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = settings(seeds=[0], scales=[1.0], other_scales=[1.0], ablated_scales=[1.0], truncations=[1.0])
+    with opened(tmp_path / "folder", Setting(tmp_path, "test", ("kind",), code=""), 1) as experiment:
+        sampling.forecast(cfg, experiment)
+    assert f"forecast for test, samples: {len(sampling.jobs(cfg))} jobs" in capsys.readouterr().out
 
 
 def test_the_same_noise_starts_all_scales(runs: Setting) -> None:
@@ -210,10 +260,32 @@ def test_training_learns_and_averages() -> None:
 
 
 def test_a_steps_cost_is_counted_for_the_whole_batch() -> None:
-    one, two = (training.step_cost(training.model_job(settings(batch_size=n), "conditional")) for n in (8, 16))
-    assert two == 2 * one
+    for job in (training.model_job, lambda cfg, _: training.classifier_job(cfg)):
+        costs = [training.step_cost(job(settings(batch_size=n), "conditional")) for n in (1, 3, 8)]
+        assert costs == [n * costs[0] for n in (1, 3, 8)]
+        assert costs[0] > 0
     net = UNet(TINY)
     p, x, t = net.init(np.random.default_rng(0)), np.zeros((1, 8, 8, 1), np.float32), np.zeros(1)
     forward = tally(lambda p: net(p, x, t), p).multiplications
     both = tally(lambda p: net(p, x, t)[1](np.zeros((1, 8, 8, 2), np.float32)), p).multiplications
     assert 2.5 * forward < both < 3.1 * forward
+
+
+def test_a_run_that_diverges_ends_in_one_line_and_a_ledger(root: Path, results_home: Path) -> None:
+    options = ["scale=smoke", "seeds=[0]", "samples=5", "compute.workers=1", "learning_rate=1e9"]
+    done = subprocess.run(
+        [sys.executable, "papers/diffusion/run.py", *options],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: model-conditional-seed0-")
+    assert line.endswith("Lower learning_rate.")
+    (published,) = (results_home / "diffusion/smoke").glob("custom-*")
+    ledger = pd.read_csv(published / "claims.csv").set_index("id")
+    assert ledger.loc["diffusion-fig4-interior", "verdict"] == "not reproduced"
+    assert ledger.loc["diffusion-gan-history", "n"] == 1  # the GAN has not diverged
+    assert not any(published.glob("*.png"))

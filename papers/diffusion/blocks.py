@@ -28,6 +28,11 @@ EPSILON = 1e-5  # of the second norm, as ``GroupNorm`` has it
 LONGEST = 10_000.0  # of the sinusoids' periods, in units of 2 pi
 
 
+def heads(channels: int, head: int) -> int:
+    """How many heads of ``head`` channels attention has, at least one."""
+    return max(1, channels // head)
+
+
 def conv3x3(c_in: int, c_out: int, weight: Callable[..., Array] = he_normal) -> Conv2d:
     return Conv2d(c_in, c_out, 3, 1, 1, weight)
 
@@ -147,7 +152,7 @@ class SelfAttention:
 
     @property
     def attention(self) -> MultiHeadAttention:
-        return MultiHeadAttention(self.channels, max(1, self.channels // self.head), bias=True)
+        return MultiHeadAttention(self.channels, heads(self.channels, self.head), bias=True)
 
     def init(self, rng: np.random.Generator) -> Tree:
         p: Tree = {"norm": self.norm.init(rng), "attention": self.attention.init(rng)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from papers.diffusion.blocks import Told
+from papers.diffusion.blocks import Told, heads
 from papers.diffusion.unet import Encoder, Plan
 from shared.layers.activation import SiLU
 from shared.layers.attention import MultiHeadAttention
@@ -94,7 +94,7 @@ class Classifier:
     @property
     def pool(self) -> AttentionPool:
         width = self.plan.widths[-1]
-        return AttentionPool(self.plan.sides[-1] ** 2, width, max(1, width // self.plan.head), self.classes)
+        return AttentionPool(self.plan.sides[-1] ** 2, width, heads(width, self.plan.head), self.classes)
 
     def init(self, rng: np.random.Generator) -> Tree:
         return {

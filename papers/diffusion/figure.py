@@ -30,6 +30,7 @@ OF_ROWS = ("headline", "trade_off", "table4", "embedding", "samplers")  # the fi
 GRIDS = (0.0, 1.0, 10.0)  # the scales of the sample grids
 COLUMNS = 8
 STRIP = 9  # moments of the denoising strip
+BANDS = "lines are medians, bands the range"
 GROWN = 4  # screen pixels a side of a pixel in the film
 MILLISECONDS = 120  # a frame
 
@@ -53,10 +54,9 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_xlabel("gradient scale s (0: no guidance)")
         axes.set_ylabel(label)
     logarithmic(panels[0])
-    panels[0].legend(fontsize=7, loc="lower left")
-    finish(
-        figure, rows, data, f"Figure 4, {how(swept)}. The paper prints no numbers for it; Table 4's are in table4.png."
-    )
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    text = f"Figure 4, {how(swept)}. The paper prints no numbers for it; Table 4's are in table4.png."
+    finish(figure, rows, data, text, BANDS)
     return figure
 
 
@@ -64,8 +64,7 @@ def other_sampler(rows: pd.DataFrame) -> pd.DataFrame:
     """The conditional model's points with the sampler that the sweep does not use, at that sampler's steps."""
     own, swept = samples(rows), sweep(rows)
     other = own[(own["sampler"] != swept["sampler"].iloc[0]) & own["with_sigma"].astype(bool)]
-    guided = other[other["scale"] > 0]
-    return other[other["sampling_steps"].isin(guided["sampling_steps"].mode().tail(1))]
+    return other[other["sampling_steps"] == other.loc[other["scale"] > 0, "sampling_steps"].max()]
 
 
 def how(points: pd.DataFrame) -> str:
@@ -75,25 +74,31 @@ def how(points: pd.DataFrame) -> str:
 
 
 def trade_off(rows: pd.DataFrame, data: str) -> Figure:
-    """Figure 5: what the gradient scale buys and costs, against the truncation of the GAN's latents."""
+    """Figure 5: what the gradient scale buys and costs, against the truncation of the GAN's latents.
+
+    Of each curve the two ends are named.
+    """
     figure, (left, right) = plot.panels(2)
     curves = [(model, colour, sweep(rows, model), "scale", "s") for model, colour in COLOURS.items()]
     curves.append(("GAN", GAN, truncated(rows), "truncation", "\\psi"))
+    beside = {"conditional": (5, 4), "unconditional": (-5, -10), "GAN": (5, -10)}  # points, of the names at the ends
     for axes, x, y in ((left, "recall", "precision"), (right, "inception_score", "frechet")):
         for name, colour, points, parameter, symbol in curves:
             table = points.groupby(parameter)[[x, y]].median()
             axes.plot(table[x], table[y], "o-", color=colour, ms=4, label=f"{name}, by ${symbol}$")
             for value in (table.index[0], table.index[-1]):
-                text = f"${symbol}={value:g}$"
-                axes.annotate(text, table.loc[value], fontsize=7, xytext=(4, 4), textcoords="offset points")
+                side = "left" if beside[name][0] > 0 else "right"
+                end = axes.annotate(f"${symbol}={value:g}$", table.loc[value], beside[name], "data", "offset points")
+                end.set(fontsize=7, color=colour, horizontalalignment=side)
         floor = rows[rows["kind"] == "floor"].iloc[0]
         axes.plot(floor[x], floor[y], "*", color=FLOOR, ms=9, label="test images")
         axes.set_xlabel(METRICS[x])
         axes.set_ylabel(METRICS[y])
+        axes.margins(0.12)
     logarithmic(right)
     left.legend(fontsize=7, loc="lower left")
-    text = "Figure 5. Latents of the GAN are scaled by ψ; medians over seeds. The paper prints no numbers for it."
-    finish(figure, rows, data, text)
+    text = "Figure 5. Latents of the GAN are scaled by ψ. The paper prints no numbers for it."
+    finish(figure, rows, data, text, "points are medians")
     return figure
 
 
@@ -124,8 +129,8 @@ def table4(rows: pd.DataFrame, data: str) -> Figure:
         axes.set_ylabel(name)
     logarithmic(panels[0])
     panels[0].legend(fontsize=7, loc="upper right")
-    text = f"Table 4, {how(sweep(rows))}. Other data and features: directions compare, not values. Bars' lines: range."
-    finish(figure, rows, data, text)
+    text = f"Table 4, {how(sweep(rows))}. Other data and features: directions compare, not values."
+    finish(figure, rows, data, text, "bars are medians, lines on them the range")
     return figure
 
 
@@ -145,7 +150,7 @@ def embedding(rows: pd.DataFrame, data: str) -> Figure:
         logarithmic(axes)
     left.legend(fontsize=7, loc="upper right")
     text = "Table 3, where the paper compares FID: 13.06 with AdaGN, 15.08 with addition. Averaged weights."
-    finish(figure, curves, data, text)
+    finish(figure, curves, data, text, BANDS)
     return figure
 
 
@@ -156,27 +161,31 @@ def samplers(rows: pd.DataFrame, data: str) -> Figure:
     plain = own[(own["model"] == "conditional") & (own["scale"] == 0)]
     for sampler, name in SAMPLER.items():
         plot.band(left, plain[plain["sampler"] == sampler], "sampling_steps", "frechet", marker="o", ms=4, label=name)
-    left.set(xlabel="sampling steps", ylabel=METRICS["frechet"], title="without guidance")
+    left.set(xlabel="sampling steps, no guidance", ylabel=METRICS["frechet"])
     few = own[(own["sampler"] == "ancestral") & (own["model"] == "conditional")]
     few = few[few["sampling_steps"] == few["sampling_steps"].min()]
     for with_sigma, name in ((True, "mean moved by $s\\Sigma g$"), (False, "mean moved by $s g$")):
         points = few[(few["with_sigma"] == with_sigma) & (few["scale"] > 0)]
         plot.band(right, points, "scale", "frechet", marker="o", ms=4, label=name)
-    title = f"ancestral, {few['sampling_steps'].iloc[0]:.0f} steps"
-    right.set(xlabel="gradient scale s", ylabel=METRICS["frechet"], title=title)
+    right.set(xlabel=f"gradient scale s, {how(few)}", ylabel=METRICS["frechet"])
     for axes in (left, right):
         logarithmic(axes)
-        axes.legend(fontsize=7, loc="upper right")
-    finish(figure, rows, data, "Conditional model.")
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    finish(figure, rows, data, "Conditional model.", BANDS)
     return figure
 
 
 def grid(images: Array, labels: Array, classes: Sequence[int]) -> Array:
-    """Images (N, H, W, 1) as a picture: a row a class, as many of each as the rarest has, at most COLUMNS."""
+    """Images (N, H, W, 1) as a picture: a row a class, as many of each as the rarest has, at most COLUMNS.
+
+    A class that has none has blank tiles.
+    """
     rows = [images[labels == c] for c in classes]
-    columns = min(COLUMNS, *(len(row) for row in rows)) if len(rows) > 1 else min(COLUMNS, len(rows[0]))
-    flat = np.stack([row[: max(1, columns)].reshape(max(1, columns), -1) for row in rows if len(row)])
-    return plot.tiles(flat, images.shape[1])
+    columns = min([COLUMNS, *(len(row) for row in rows if len(row))])
+    shown = np.zeros((len(rows), columns, *images.shape[1:3]), images.dtype)
+    for tiles, row in zip(shown, rows, strict=True):
+        tiles[: len(row)] = row[:columns, ..., 0]
+    return plot.tiles(shown.reshape(len(rows), columns, -1), images.shape[1])
 
 
 def sample_grids(pictures: Pictures, classes: Sequence[int], text: str, data: str) -> Figure:
@@ -247,9 +256,10 @@ def logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def finish(figure: Figure, rows: pd.DataFrame, data: str, text: str) -> None:
-    seeds = ", ".join(map(str, sorted(rows["seed"].unique())))
+def finish(figure: Figure, rows: pd.DataFrame, data: str, text: str, spread: str) -> None:
+    """The caption; ``spread`` says how the values of several seeds are drawn."""
+    seeds = [str(seed) for seed in sorted(rows["seed"].unique())]
     counted = samples(rows)
     n = f", {counted['samples'].iloc[0]:,.0f} samples a point" if len(counted) else ""
-    lines = [text, f"Data: {data}{n}. Lines: medians over seeds {seeds}, bands: their range."]
-    plot.caption(figure, lines)
+    which = f"Seeds {', '.join(seeds)}: {spread}" if len(seeds) > 1 else f"Seed {seeds[0]}"
+    plot.caption(figure, [text, f"Data: {data}{n}. {which}."])

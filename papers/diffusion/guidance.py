@@ -50,7 +50,8 @@ def ddim_step(
     r"""Algorithm 2: eps <- eps - sqrt(1 - abar_t) s g, then x_(t-1) = sqrt(abar_(t-1)) x_0 + sqrt(1 - abar_(t-1)) eps.
 
     The printed line has no s; the official code has. x_0 is what eps says, cut to [-1, 1] unless ``clip`` is off, and
-    eps is then made to agree with it.
+    eps is then made to agree with it. The official code cuts x_0 before g moves it: that g is divided by sqrt(abar),
+    5e-5 at the last time of the cosine schedule, which the official DDIM does not visit and ours does.
     """
     index = np.full(len(x), t)
     eps, _ = predict(x, index)
@@ -67,19 +68,20 @@ def ddim_step(
 def samples(
     process: Process,
     predict: Predict,
-    shape: tuple[int, ...],
+    x: Array,
     rng: np.random.Generator,
     sampler: str = "ancestral",
     gradient: Gradient | None = None,
     scale: float = 1.0,
+    with_sigma: bool = True,
     clip: bool = True,
+    start: int = 0,
 ) -> Iterator[Array]:
-    """x_T, x_(T-1), ..., x_0, of that shape each: from noise to data."""
-    x = rng.standard_normal(shape)
-    yield x
-    for t in reversed(range(len(process.beta))):
+    """From noise to data: x_(T-1), ..., x_0 from x_T = x, or what is left of it when ``start`` steps led to x."""
+    for t in reversed(range(len(process.beta) - start)):
         if sampler == "ddim":
             x = ddim_step(process, predict, x, t, gradient, scale, clip)
         else:
-            x = ancestral_step(process, predict, x, t, rng.standard_normal(shape), gradient, scale, clip=clip)
+            noise = rng.standard_normal(x.shape, dtype=x.dtype)
+            x = ancestral_step(process, predict, x, t, noise, gradient, scale, with_sigma, clip)
         yield x

@@ -37,6 +37,14 @@ def data(name: str) -> Data:
     return arrays
 
 
+def subset(images: Array, size: int) -> Array:
+    """Which images stand for all: indices of ``size`` of them (or all), drawn once, so the same in every place.
+
+    The first ones would not do: the first half of MNIST's test set is the easier one.
+    """
+    return np.random.default_rng(0).permutation(len(images))[:size]
+
+
 def in_range(pixels: Array, levels: int) -> Array:
     """Grey values 0..levels (N, H, W) as float32 -1..1 (N, H, W, 1)."""
     return (pixels.astype(np.float32) / np.float32(levels / 2) - 1)[..., None]

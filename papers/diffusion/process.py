@@ -181,9 +181,7 @@ class Hybrid(NamedTuple):
     pullback: Callable[[Array], Array]
 
 
-def hybrid(
-    process: Process, output: Array, x0: Array, x: Array, t: Array, noise: Array, width: float, learn_sigma: bool = True
-) -> Hybrid:
+def hybrid(process: Process, output: Array, x0: Array, x: Array, t: Array, noise: Array, width: float) -> Hybrid:
     r"""L_hybrid = L_simple + 0.001 L_vlb (IDDPM eq. 16) of an output (N, H, W, 2 C): the noise, then v for Sigma.
 
     L_simple is the mean squared error of the noise (DDPM eq. 14). L_vlb is T times its term at a uniform t, so that
@@ -193,11 +191,10 @@ def hybrid(
     simple, simple_pullback = mse(eps.reshape(len(eps), -1), noise.reshape(len(noise), -1))
     mean = process.posterior_mean(process.predict_x0(x, t, eps), x, t)
     bits, bits_pullback = process.bits(x0, x, t, mean, process.log_variance(v, t), width)
-    weight = HYBRID * len(process.beta) if learn_sigma else 0.0
 
     def pullback(dloss: Array) -> Array:
         deps = simple_pullback(dloss).reshape(eps.shape)
-        dlog_variance = bits_pullback(weight * dloss)
+        dlog_variance = bits_pullback(HYBRID * len(process.beta) * dloss)
         return np.concatenate([deps, dlog_variance * at(0.5 * (process.log_beta - process.log_beta_tilde), t, v)], -1)
 
     return Hybrid(simple, bits, pullback)

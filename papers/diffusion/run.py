@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from papers import entry
 from papers.diffusion import features, figure, gan_training, sampling, training
-from papers.diffusion.claims import CLAIMS, sweep
+from papers.diffusion.claims import CLAIMS, complete, sweep
 from papers.diffusion.guidance import SAMPLERS
 from papers.diffusion.images import SIDE
 from papers.diffusion.process import SCHEDULES
@@ -19,7 +19,7 @@ from shared.experiment import Experiment, Job, Run
 from shared.settings import Settings, choice, number
 
 TITLE = "Diffusion Models Beat GANs on Image Synthesis"
-NAMED_BY = ("kind", "model", "sampler", "sampling_steps", "scale", "truncation", "seed")
+NAMED_BY = ("kind", "model", "sampler", "sampling_steps", "scale", "truncation", "moment", "seed")
 TRAINERS = {
     "model": training.train,
     "classifier": training.train_classifier,
@@ -76,12 +76,13 @@ def main(cfg: DictConfig) -> None:
     training.check(config)
     with entry.session("diffusion", cfg, config, NAMED_BY) as session:
         experiment, full = session.experiment, config.scale == "full"
-        first, *others = training.jobs(config)
-        jobs = [first, *features.jobs(config), *others, *gan_training.jobs(config)]
-        trained = experiment.run(train, jobs, forecast=full)
-        points = [] if experiment.failures else sampling.jobs(config)
-        rows = experiment.run(partial(sampling.measure, sampling.sources(config)), points, forecast=full)
-        rows = pd.concat([trained, rows], ignore_index=True)
+        if full:
+            sampling.forecast(config, experiment)
+        sources = sampling.sources(config)
+        trained = experiment.run(train, list(sources.values()), forecast=full)
+        points = sampling.jobs(config, failed=[outcome.job for outcome in experiment.failures])
+        sampled = experiment.run(partial(sampling.measure, sources), points)
+        rows = complete(pd.concat([trained, sampled], ignore_index=True))
         session.finish(
             rows,
             CLAIMS,
@@ -105,7 +106,7 @@ def draw(
 ) -> dict[str, bytes]:
     """Every figure as a PNG, and the film of the denoising."""
     own = [job for job in points if job["seed"] == config.seeds[0]]
-    pictures = {(job["model"], job["scale"]): experiment.arrays(job) for job in own if sampling.is_swept(config, job)}
+    pictures = {(job["model"], job["scale"]): experiment.arrays(job) for job in own if job.get("swept")}
     of_gan = {job["truncation"]: experiment.arrays(job)["images"] for job in own if job["kind"] == "truncation"}
     figures = {name: getattr(figure, name)(rows, data) for name in figure.OF_ROWS}
     how = figure.how(sweep(rows))

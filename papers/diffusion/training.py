@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from papers.diffusion.classifier import Classifier
-from papers.diffusion.images import CLASSES, SIDE, WIDTH, data
+from papers.diffusion.images import CLASSES, SIDE, WIDTH, data, subset
 from papers.diffusion.process import Process, hybrid, process
 from papers.diffusion.unet import Plan, UNet
 from shared import tree
@@ -19,23 +19,20 @@ from shared.schedules import Cosine, Warmup
 from shared.threads import spread
 from shared.tree import Array, Tree
 
-MODELS = ("conditional", "unconditional", "additive")  # the last is conditional, its embedding added (Table 3)
-EVALUATED = 1_000  # test images at most, the first ones
+EVALUATED = 1_000  # test images at most
 WARM_UP = 100  # steps over which the learning rate grows to its value
 DECAY = 0.05  # of the classifier's weights (Table 12)
 
 
-def jobs(cfg: Any) -> list[Job]:
-    """The models and the classifier: what the headline needs comes first."""
-    conditional, unconditional, additive = (model_job(cfg, model) for model in MODELS)
-    return [conditional, classifier_job(cfg), unconditional, additive]
-
-
 def model_job(cfg: Any, model: str) -> Job:
-    """One diffusion model: everything that its numbers depend on."""
+    """A diffusion model, "conditional", "unconditional" or "additive" (conditional, its embedding added: Table 3).
+
+    All decay over one horizon: where the additive one stops, the conditional one has had the same training.
+    """
     steps = cfg.ablation_steps if model == "additive" else cfg.training_steps
     return common(cfg, "model", steps, cfg.channels, cfg.learning_rate) | {
         "model": model,
+        "horizon": cfg.training_steps,
         "ema": cfg.ema,
         "evaluate_every": cfg.evaluate_every,
     }
@@ -46,6 +43,7 @@ def classifier_job(cfg: Any) -> Job:
 
 
 def common(cfg: Any, kind: str, steps: int, channels: int, rate: float) -> Job:
+    """Everything that the numbers of either depend on."""
     return {
         "kind": kind,
         "seed": cfg.seeds[0],
@@ -143,7 +141,7 @@ def train(job: Job, run: Run) -> None:
     images, diffusing, net = data(job["data"]), diffusion(job), network(job)
     assert isinstance(net, UNet)
     buffer, p = fresh(job)
-    optimizer = Adam(Warmup(Cosine(job["learning_rate"], job["steps"], 0.1 * job["learning_rate"]), WARM_UP))
+    optimizer = Adam(Warmup(Cosine(job["learning_rate"], job["horizon"], 0.1 * job["learning_rate"]), WARM_UP))
     averaged = buffer.copy()
     average, state, sums = tree.views(p, averaged), optimizer.init({"all": buffer}), np.zeros(2)
     run.restore({"p": p, "average": average, "optimizer": state, "sums": sums})
@@ -153,7 +151,7 @@ def train(job: Job, run: Run) -> None:
         loss, grads = gradient(net, p, diffusing, images.train[index], images.train_labels[index], job, run.rng)
         run.check(loss)
         optimizer.update({"all": buffer}, flat(grads), state)
-        EMA(min(job["ema"], (1 + step) / (10 + step))).update({"all": averaged}, {"all": buffer})
+        averaging(job["ema"], step).update({"all": averaged}, {"all": buffer})
         sums += loss, 1
         if (step + 1) % job["evaluate_every"] == 0:
             simple, bits = evaluate(net, average, diffusing, images.test, images.test_labels, job)
@@ -162,24 +160,39 @@ def train(job: Job, run: Run) -> None:
     run.record(part="cost", multiply_adds=job["steps"] * step_cost(job))
 
 
+def averaging(decay: float, step: int) -> EMA:
+    """The average of the weights forgets its start: its decay grows with the step, up to its value."""
+    return EMA(min(decay, (1 + step) / (10 + step)))
+
+
 def gradient(
-    net: UNet, p: Tree, diffusing: Process, x0: Array, y: Array, job: Job, rng: np.random.Generator
+    net: UNet | Classifier, p: Tree, diffusing: Process, x0: Array, y: Array, job: Job, rng: np.random.Generator
 ) -> tuple[float, Tree]:
-    """L_simple on a minibatch, and the gradient of L_hybrid: each thread takes a part of it through the network."""
+    """The loss on a minibatch, and a gradient: each thread takes a part of it through the network.
+
+    A diffusion model's are L_simple and the gradient of L_hybrid; a classifier's the cross-entropy on x_t, in nats.
+    """
     x, t, noise = noised(diffusing, x0, rng)
+    times = diffusing.times[t]
 
     def of(part: slice) -> tuple[float, Tree]:
-        output, pullback = net(p, x[part], diffusing.times[t[part]], y[part] if net.classes else None)
-        loss = hybrid(diffusing, output, x0[part], x[part], t[part], noise[part], WIDTH[job["data"]])
-        _, grads = pullback(loss.pullback(np.full_like(loss.simple, 1 / len(x0))))
-        return float(loss.simple.sum()) / len(x0), grads
+        if isinstance(net, Classifier):
+            output, pullback = net(p, x[part], times[part])
+            loss, loss_pullback = softmax_cross_entropy(output, y[part])
+        else:
+            output, pullback = net(p, x[part], times[part], y[part] if net.classes else None)
+            width = WIDTH[job["data"]]
+            loss, _, loss_pullback = hybrid(diffusing, output, x0[part], x[part], t[part], noise[part], width)
+        _, grads = pullback(loss_pullback(np.full_like(loss, 1 / len(x0))))
+        return float(loss.sum()) / len(x0), grads
 
     return tree.added(spread(of, len(x0)))
 
 
 def evaluate(net: UNet, p: Tree, diffusing: Process, x0: Array, y: Array, job: Job) -> tuple[float, float]:
     """(L_simple, L_vlb in bits a pixel) on test images, at times spread evenly and noise that is always the same."""
-    x0, y = x0[:EVALUATED], y[:EVALUATED]
+    index = subset(x0, EVALUATED)
+    x0, y = x0[index], y[index]
     rng = np.random.default_rng(0)
     t = rng.permutation(np.arange(len(x0)) * len(diffusing.beta) // len(x0))
     noise = rng.standard_normal(x0.shape, dtype=np.float32)
@@ -197,10 +210,9 @@ def evaluate(net: UNet, p: Tree, diffusing: Process, x0: Array, y: Array, job: J
 def step_cost(job: Job) -> int:
     """Multiply-adds of one training step, counted on two images."""
     images, net = data(job["data"]), network(job)
-    assert isinstance(net, UNet)
     x0, y, rng = images.train[:2], images.train_labels[:2], np.random.default_rng(0)
     found = tally(lambda p: gradient(net, p, diffusion(job), x0, y, job, rng), fresh(job)[1])
-    return found.multiplications * (job["batch_size"] // 2)
+    return found.multiplications * job["batch_size"] // 2
 
 
 def train_classifier(job: Job, run: Run) -> None:
@@ -214,27 +226,16 @@ def train_classifier(job: Job, run: Run) -> None:
     batches = minibatches(len(images.train), job["batch_size"], job["seed"], start=run.step)
     for _ in run.steps():
         index = next(batches)
-        x, t, _ = noised(diffusing, images.train[index], run.rng)
-        loss, grads = classifier_gradient(net, p, x, diffusing.times[t], images.train_labels[index])
+        loss, grads = gradient(net, p, diffusing, images.train[index], images.train_labels[index], job, run.rng)
         run.check(loss)
         optimizer.update({"all": buffer}, flat(grads), state)
 
-    x0, y = images.test[:EVALUATED], images.test_labels[:EVALUATED]
+    run.record(part="cost", multiply_adds=job["steps"] * step_cost(job))
+    chosen = subset(images.test, EVALUATED)
+    x0, y = images.test[chosen], images.test_labels[chosen]
     rng = np.random.default_rng(0)
     for time in np.linspace(0, job["diffusion_steps"] - 1, 5).astype(int):
         t = np.full(len(x0), time)
         x = diffusing.q_sample(x0, t, rng.standard_normal(x0.shape, dtype=np.float32))
         logits, _ = net(p, x, diffusing.times[t])
         run.record(part="noisy", time=int(time), accuracy=float((logits.argmax(1) == y).mean()))
-
-
-def classifier_gradient(net: Classifier, p: Tree, x: Array, t: Array, y: Array) -> tuple[float, Tree]:
-    """The cross-entropy of a minibatch in nats, and its gradient, on threads as ``gradient``."""
-
-    def of(part: slice) -> tuple[float, Tree]:
-        logits, pullback = net(p, x[part], t[part])
-        loss, loss_pullback = softmax_cross_entropy(logits, y[part])
-        _, grads = pullback(loss_pullback(np.full_like(loss, 1 / len(y))))
-        return float(loss.sum()) / len(y), grads
-
-    return tree.added(spread(of, len(y)))

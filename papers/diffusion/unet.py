@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from papers.diffusion.blocks import ZERO, ResBlock, SelfAttention, Stage, Style, Told, conv3x3
+from papers.diffusion.blocks import ZERO, ResBlock, SelfAttention, Stage, Style, Told, conv3x3, heads
 from shared.layers.activation import SiLU
 from shared.layers.combinators import Sequential
 from shared.layers.norm import GroupNorm
@@ -41,6 +41,8 @@ class Plan:
             raise ValueError(f"Plan: attention must be at sides among {self.sides}, got {self.attention}")
         if self.channels % 2 or self.channels % self.groups:
             raise ValueError(f"Plan: channels must be a multiple of groups={self.groups} and 2, got {self.channels}")
+        if uneven := [width for width in self.attended if width % heads(width, self.head)]:
+            raise ValueError(f"Plan: head={self.head} does not split {uneven[0]} channels into equal heads")
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -50,6 +52,12 @@ class Plan:
     @property
     def widths(self) -> tuple[int, ...]:
         return tuple(self.channels * multiplier for multiplier in self.multipliers)
+
+    @property
+    def attended(self) -> tuple[int, ...]:
+        """The widths of the levels with attention; the lowest has it in the middle of the U-Net, if nowhere else."""
+        lowest = self.sides[-1]
+        return tuple(w for side, w in zip(self.sides, self.widths, strict=True) if side in (*self.attention, lowest))
 
     @property
     def style(self) -> Style:
