@@ -44,19 +44,21 @@ class Subnetworks:
         everything = tree.map(lambda array: np.ones(array.shape, bool), p)
         chosen = {name: leaves | ({"W": self.masks[name]} if leaves else {}) for name, leaves in everything.items()}
         self.p = tree.map(np.multiply, p, chosen)
-        self.places = [np.flatnonzero(array) for _, array in tree.leaves(chosen)]
-        ends = np.cumsum([0, *map(len, self.places)])
-        self.parts = [slice(*pair) for pair in pairwise(ends)]  # of theta, a leaf of p each
-        self.theta = np.concatenate(
-            [array.reshape(-1)[places] for (_, array), places in zip(tree.leaves(self.p), self.places, strict=True)]
-        )
+        # Where everything survives, a slice, which is copied several times faster.
+        self.places = [slice(None) if array.all() else np.flatnonzero(array) for _, array in tree.leaves(chosen)]
+        kept = [array.reshape(-1)[places] for (_, array), places in zip(tree.leaves(self.p), self.places, strict=True)]
+        self.parts = [slice(*pair) for pair in pairwise(np.cumsum([0, *map(len, kept)]))]  # of theta, a leaf of p each
+        self.theta = np.concatenate(kept)
         self.optimizer = optimizer
         self.state = optimizer.init({"theta": self.theta})
 
     def gather(self, matrices: Tree, vector: Array) -> None:
         """Fill a vector like theta from the surviving places of a tree like ``p``."""
         for (_, array), places, part in zip(tree.leaves(matrices), self.places, self.parts, strict=True):
-            array.reshape(-1).take(places, out=vector[part], mode="clip")  # other modes make a copy
+            if isinstance(places, slice):
+                vector[part] = array.reshape(-1)
+            else:
+                array.reshape(-1).take(places, out=vector[part], mode="clip")  # other modes make a copy
 
     def update(self, grads: Tree) -> None:
         """One step of the optimizer from the gradient in the full matrices."""

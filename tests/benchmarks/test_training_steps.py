@@ -213,4 +213,4 @@ def test_dense_step(compare: Callable[..., float], pixels: np.ndarray) -> None:
     y = np.random.default_rng(2).integers(0, 10, N)
     steps = ticket_step(pixels, y, 1, 0), torch_one_by_one(pixels, y, 1, 0)
     name = "LeNet-300-100 with all its weights, batch 60, Adam, one thread"
-    assert compare("lottery_ticket/full", name, *steps, threads=1) <= 0.8
+    assert compare("lottery_ticket/full", name, *steps, threads=1) <= 0.7
