@@ -307,25 +307,18 @@ CLAIMS: Sequence[Claim] = (
         holds=lambda accuracy: accuracy >= 99.9,
         tolerance=">= 99.9",
     ),
-    Claim(
-        id="lt-fig4c-iterative-better",
-        source="Section 2, Figure 4c",
-        **of_means(
-            "Test accuracy at early stop, iterative minus one-shot tickets, smallest over P_m <= 10 % (points)",
-            down_to(AT_3, iterative_over_one_shot(min)),
-        ),
-        holds=lambda points: points > 0,
-        tolerance="> 0",
-    ),
-    Claim(
-        id="lt-fig4c-iterative-better-mean",
-        source="Section 2, Figure 4c",
-        **of_means(
-            "Test accuracy at early stop, iterative minus one-shot tickets, mean over P_m <= 10 % (points)",
-            down_to(AT_3, iterative_over_one_shot(fmean)),
-        ),
-        holds=lambda points: points > 0,
-        tolerance="> 0",
+    *(
+        Claim(
+            id=f"lt-fig4c-iterative-better{suffix}",
+            source="Section 2, Figure 4c",
+            **of_means(
+                f"Test accuracy at early stop, iterative minus one-shot tickets, {which} over P_m <= 10 % (points)",
+                down_to(AT_3, iterative_over_one_shot(over_levels)),
+            ),
+            holds=lambda points: points > 0,
+            tolerance="> 0",
+        )
+        for suffix, which, over_levels in (("", "smallest", min), ("-mean", "mean", fmean))
     ),
     Claim(
         id="lt-fig4c-one-shot-faster",
