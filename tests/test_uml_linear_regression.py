@@ -125,7 +125,8 @@ def test_gradient_descent_contracts(d: int, seed: int) -> None:
     rate, w = contraction(X), orthogonal(X, y)
     errors = [np.linalg.norm(w_t - w) for w_t in gradient_descent(X, y, 20)]
     assert len(errors) == 21
-    assert all(after <= rate * before + 1e-12 * errors[0] for before, after in pairwise(errors))
+    rounding = 1e-12 * (errors[0] + np.linalg.norm(y) / np.linalg.norm(X, 2))  # X^T y may cancel: |w| is then small
+    assert all(after <= rate * before + rounding for before, after in pairwise(errors))
 
 
 def test_the_contraction_is_reached_and_is_the_condition_numbers() -> None:
