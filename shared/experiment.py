@@ -378,18 +378,23 @@ class Experiment:
             raise damaged(path) from None
 
     def forecast(self, train: Train, jobs: Sequence[Job]) -> float:
-        """Print how long the jobs will take, from a second of each kind (jobs that differ in more than the seed)."""
+        """Print how long the jobs will take, from a second of each kind (jobs that differ in more than the seed).
+
+        What a checkpoint holds already does not count.
+        """
         per_step: dict[str, float] = {}
-        seconds = 0.0
+        seconds, left = 0.0, 0
         for job in jobs:
             kind = json.dumps({k: v for k, v in job.items() if k != "seed"}, sort_keys=True)
             if kind not in per_step:
                 per_step[kind] = rehearse(train, job, self.setting)
                 if self.board.stop:
                     raise self.stopped()
-            seconds += per_step[kind] * job["steps"] / min(self.workers, len(jobs))
+            to_do = job["steps"] - max(checkpoint.steps(self.setting.run_folder(job)), default=0)
+            seconds += per_step[kind] * to_do / min(self.workers, len(jobs))
+            left += to_do
         print(
-            f"forecast for {self.setting.label}: {len(jobs)} jobs, {sum(job['steps'] for job in jobs):,} steps on "
+            f"forecast for {self.setting.label}: {len(jobs)} jobs, {left:,} steps on "
             f"{self.workers} worker(s), about {seconds / 60:.0f} min (if every worker keeps the speed of one alone)",
             flush=True,
         )

@@ -249,6 +249,14 @@ def test_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     )
 
 
+def test_a_forecast_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Stopped):
+        do(tmp_path, grid(1), walk(stop_at=14))
+    monkeypatch.setattr(experiment, "rehearse", lambda train, job, setting: 1.0)
+    with results.opened(tmp_path / "toy/smoke", setting(tmp_path), 1) as opened:
+        assert opened.forecast(walk(), grid(2)) == 5 + 20
+
+
 def test_one_job_at_a_time_has_the_threads_of_all_workers(tmp_path: Path) -> None:
     chosen = setting(tmp_path, threads=2)
 
