@@ -7,7 +7,8 @@ import numpy as np
 
 from shared.layers.activation import Activation
 from shared.layers.base import EVAL, Mode, Pullback
-from shared.layers.windows import Pair, check_window, output_size, pair
+from shared.layers.windows import Pair, check_window, chunks, output_size, pair
+from shared.threads import spread
 from shared.tree import Array, Tree
 
 
@@ -31,9 +32,14 @@ class _Pool(Activation):
         window = pair(self.kernel), pair(self.stride), pair(self.padding)
         return len(x), *output_size(type(self).__name__, x.shape[1:3], *window), x.shape[3]
 
+    def frame(self, x: Array, value: float) -> Array:
+        (top, left), (n, height, width, channels) = pair(self.padding), x.shape
+        return np.full_like(x, value, shape=(n, height + 2 * top, width + 2 * left, channels))
+
     def padded(self, x: Array, value: float) -> Array:
-        (top, left) = pair(self.padding)
-        return np.pad(x, ((0, 0), (top, top), (left, left), (0, 0)), constant_values=value)
+        frame = self.frame(x, value)
+        self.inside(frame)[...] = x
+        return frame
 
     def inside(self, padded: Array) -> Array:
         (top, left) = pair(self.padding)
@@ -56,18 +62,31 @@ class MaxPool(_Pool):
 
     def __call__(self, p: Tree, x: Array, mode: Mode = EVAL) -> tuple[Array, Pullback]:
         shape = self.output_shape(x)
-        padded = self.padded(x, -np.inf)
-        y = np.full_like(x, -np.inf, shape=shape)
-        winner = np.zeros_like(x, shape=shape, dtype=np.int16)
-        for tap, value in enumerate(self.taps(padded, shape)):
-            winner[value > y] = tap
-            np.maximum(y, value, out=y)
+        y, winner = np.empty_like(x, shape=shape), np.zeros_like(x, shape=shape, dtype=np.int16)
+
+        def forward(part: slice) -> None:
+            for images in chunks(part, x[:1].size):
+                best, won = y[images], winner[images]
+                first, *others = self.taps(self.padded(x[images], -np.inf), shape)
+                best[...] = first
+                for tap, value in enumerate(others, 1):
+                    np.maximum(won, np.multiply(value > best, tap, dtype=won.dtype), out=won)
+                    np.maximum(best, value, out=best)
+
+        spread(forward, len(x))
 
         def pullback(dy: Array) -> tuple[Array, Tree]:
-            dpadded = np.zeros_like(padded)
-            for tap, dvalue in enumerate(self.taps(dpadded, shape)):
-                dvalue += dy * (winner == tap)
-            return self.inside(dpadded), {}
+            dx = np.empty_like(x)
+
+            def backward(part: slice) -> None:
+                for images in chunks(part, x[:1].size):
+                    dpadded = self.frame(x[images], 0)
+                    for tap, dvalue in enumerate(self.taps(dpadded, shape)):
+                        dvalue += dy[images] * (winner[images] == tap)
+                    dx[images] = self.inside(dpadded)
+
+            spread(backward, len(x))
+            return dx, {}
 
         return y, pullback
 
