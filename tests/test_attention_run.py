@@ -179,7 +179,7 @@ class Recorder:
     def __init__(self) -> None:
         self.experiment, self.parts = self, list[list[Job]]()
 
-    def run(self, train: object, jobs: list[Job], forecast: bool) -> pd.DataFrame:
+    def run(self, train: object, jobs: list[Job], forecast: bool = False) -> pd.DataFrame:
         self.parts.append(jobs)
         return pd.DataFrame({"seed": [job["seed"] for job in jobs]})
 
