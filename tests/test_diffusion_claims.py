@@ -27,7 +27,7 @@ def made_up_rows() -> pd.DataFrame:
                 }
                 values |= {"inception_score": 5 + i, "accuracy": (0.9 if model == "conditional" else 0.5) + 0.05 * i}
                 rows.append(sample | values | {"model": model, "sampler": "ddim", "sampling_steps": 5, "scale": scale})
-        plain = sample | {"model": "conditional", "scale": 0.0, "frechet": 20.0}
+        plain = sample | {"model": "conditional", "scale": 0.0, "frechet": 20.0, "other_frechet": 10.0, "recall": 0.3}
         rows += [plain | {"sampler": "ancestral", "sampling_steps": 5}]
         rows += [plain | {"sampler": name, "sampling_steps": 50, "frechet": 9.0} for name in ("ancestral", "ddim")]
         for scale in (1.0, 10.0):
@@ -38,7 +38,8 @@ def made_up_rows() -> pd.DataFrame:
             gan = {"kind": "truncation", "part": "metrics", "seed": seed, "truncation": psi}
             values = {"frechet": 8.0 / psi, "other_frechet": 6.0, "recall": 0.1}
             rows.append(gan | values | {"precision": 0.9, "inception_score": 3.0})
-        rows += [{"kind": "history", "seed": seed, "moment": n, "frechet": 9.0 - n + n // 3} for n in (1, 2, 3)]
+        moment = {"kind": "history", "seed": seed, "other_frechet": 7.0, "recall": 0.2}
+        rows += [moment | {"moment": n, "frechet": 9.0 - n + n // 3} for n in (1, 2, 3)]
     for model, losses in (("conditional", (0.5, 0.3, 0.2)), ("additive", (0.6, 0.4))):
         job = {"kind": "model", "model": model, "seed": 0}
         rows += [
@@ -68,8 +69,10 @@ def test_claims_measure_what_they_say() -> None:
     assert values["diffusion-ddim-few"] == pytest.approx([20 / 10, 20 / 11])
     assert values["diffusion-ddim-gap"] == pytest.approx([np.log(2), np.log(20 / 11)])
     assert values["diffusion-table3"] == pytest.approx([0.3 / 0.4])
-    assert values["diffusion-gan-frechet"] == pytest.approx([8 / 4, 8 / 5, 6 / 8, 6 / 8])  # a ruler after the other
-    assert values["diffusion-gan-recall"] == pytest.approx([0.4, 0.4])
+    assert values["diffusion-gan-frechet"] == pytest.approx([7 / 5, 7 / 5, 6 / 10, 6 / 10])  # a ruler after the other
+    assert values["diffusion-gan-recall"] == pytest.approx([0.1, 0.1])
+    assert values["diffusion-gan-frechet-ddim"] == pytest.approx([7 / 4, 7 / 5, 6 / 8, 6 / 8])
+    assert values["diffusion-gan-recall-ddim"] == pytest.approx([0.3, 0.3])
     assert values["diffusion-gan-budget"] == pytest.approx([1])
     assert values["diffusion-gan-history"] == pytest.approx([1, 1])
     assert not any(value for name, value in values.items() if "imagenet" in name or name.startswith("diffusion-table5"))

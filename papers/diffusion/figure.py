@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
-from papers.diffusion.claims import samples, sweep, truncated
+from papers.diffusion.claims import samples, sweep, truncated, with_sampler
 from papers.diffusion.imagenet import TABLE4
 from shared import plot
 from shared.tree import Array
@@ -61,10 +61,9 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
 
 
 def other_sampler(rows: pd.DataFrame) -> pd.DataFrame:
-    """The conditional model's points with the sampler that the sweep does not use, at that sampler's steps."""
-    own, swept = samples(rows), sweep(rows)
-    other = own[(own["sampler"] != swept["sampler"].iloc[0]) & own["with_sigma"].astype(bool)]
-    return other[other["sampling_steps"] == other.loc[other["scale"] > 0, "sampling_steps"].max()]
+    """The conditional model's points with the sampler that the sweep does not use."""
+    (other,) = set(SAMPLER) - {sweep(rows)["sampler"].iloc[0]}
+    return with_sampler(rows, other)
 
 
 def how(points: pd.DataFrame) -> str:
@@ -79,27 +78,38 @@ def trade_off(rows: pd.DataFrame, data: str) -> Figure:
     Of each curve the two ends are named.
     """
     figure, (left, right) = plot.panels(2)
-    curves = [(model, colour, sweep(rows, model), "scale", "s") for model, colour in COLOURS.items()]
-    curves.append(("GAN", GAN, truncated(rows), "truncation", "\\psi"))
-    beside = {"conditional": (5, 4), "unconditional": (-5, -10), "GAN": (5, -10)}  # points, of the names at the ends
+    swept, other = sweep(rows), other_sampler(rows)
+    curves = [(model, colour, "-", sweep(rows, model), "scale", "s") for model, colour in COLOURS.items()]
+    if len(other):
+        curves.append((f"conditional, {how(other)}", OTHER, "--", other, "scale", "s"))
+    curves.append(("GAN", GAN, "-", truncated(rows), "truncation", "\\psi"))
+    logarithmic(right)
     for axes, x, y in ((left, "recall", "precision"), (right, "inception_score", "frechet")):
-        for name, colour, points, parameter, symbol in curves:
-            table = points.groupby(parameter)[[x, y]].median()
-            axes.plot(table[x], table[y], "o-", color=colour, ms=4, label=f"{name}, by ${symbol}$")
-            for value in (table.index[0], table.index[-1]):
-                side = "left" if beside[name][0] > 0 else "right"
-                end = axes.annotate(f"${symbol}={value:g}$", table.loc[value], beside[name], "data", "offset points")
-                end.set(fontsize=7, color=colour, horizontalalignment=side)
         floor = rows[rows["kind"] == "floor"].iloc[0]
         axes.plot(floor[x], floor[y], "*", color=FLOOR, ms=9, label="test images")
+        tables = [points.groupby(parameter)[[x, y]].median() for *_, points, parameter, _ in curves]
+        for (name, colour, line, _, _, symbol), table in zip(curves, tables, strict=True):
+            axes.plot(table[x], table[y], f"o{line}", color=colour, ms=4, label=f"{name}, by ${symbol}$")
+        axes.margins(0.2, 0.14)
+        for (_, colour, _, _, _, symbol), table in zip(curves, tables, strict=True):
+            name_ends(axes, table, symbol, colour)
         axes.set_xlabel(METRICS[x])
         axes.set_ylabel(METRICS[y])
-        axes.margins(0.12)
-    logarithmic(right)
     left.legend(fontsize=7, loc="lower left")
-    text = "Figure 5. Latents of the GAN are scaled by ψ. The paper prints no numbers for it."
+    text = f"Figure 5, {how(swept)}. Latents of the GAN are scaled by ψ. The paper prints no numbers for it."
     finish(figure, rows, data, text, "points are medians")
     return figure
+
+
+def name_ends(axes: Axes, table: pd.DataFrame, symbol: str, colour: str) -> None:
+    """The parameter at both ends of a curve, written where the curve would go on."""
+    places = axes.transData.transform(table.to_numpy())
+    for end, neighbour in ((0, 1), (-1, -2)):
+        away = places[end] - places[neighbour % len(table)]
+        away /= np.linalg.norm(away) or 1
+        text = f"${symbol}={table.index[end]:g}$"
+        name = axes.annotate(text, table.iloc[end], (20 * away[0], 10 * away[1]), "data", "offset points")
+        name.set(fontsize=7, color=colour, horizontalalignment="center", verticalalignment="center")
 
 
 def table4(rows: pd.DataFrame, data: str) -> Figure:
