@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from PIL import Image
+from PIL import Image, ImageOps
 
 from papers.diffusion.claims import samples, sweep, truncated, with_sampler
 from papers.diffusion.imagenet import TABLE4
@@ -31,7 +31,7 @@ GRIDS = (0.0, 1.0, 10.0)  # the scales of the sample grids
 COLUMNS = 8
 STRIP = 9  # moments of the denoising strip
 BANDS = "lines are medians, bands the range"
-GROWN = 4  # screen pixels a side of a pixel in the film
+WIDE = 200  # screen pixels of the film, or a few more
 MILLISECONDS = 120  # a frame
 
 
@@ -108,7 +108,7 @@ def name_ends(axes: Axes, table: pd.DataFrame, symbol: str, colour: str) -> None
         away = places[end] - places[neighbour % len(table)]
         away /= np.linalg.norm(away) or 1
         text = f"${symbol}={table.index[end]:g}$"
-        name = axes.annotate(text, table.iloc[end], (20 * away[0], 10 * away[1]), "data", "offset points")
+        name = axes.annotate(text, tuple(table.iloc[end]), (20 * away[0], 10 * away[1]), "data", "offset points")
         name.set(fontsize=7, color=colour, horizontalalignment="center", verticalalignment="center")
 
 
@@ -238,8 +238,9 @@ def film(pictures: Pictures) -> bytes:
     frames, _ = film_of(pictures)
     side = int(frames.shape[1] ** 0.5)
     shots = [frame[: side * side].reshape(side, side, -1) for frame in frames]
-    pictured = [np.kron(plot.tiles(shot, frames.shape[-1]), np.ones((GROWN, GROWN), np.uint8)) for shot in shots]
-    first, *others = (Image.fromarray(picture) for picture in pictured)
+    pictured = [Image.fromarray(plot.tiles(shot, frames.shape[-1])) for shot in shots]
+    grown = -(-WIDE // pictured[0].width)  # screen pixels a side of a pixel
+    first, *others = (ImageOps.scale(picture, grown, Image.Resampling.NEAREST) for picture in pictured)
     buffer = io.BytesIO()
     durations = [MILLISECONDS] * len(others) + [10 * MILLISECONDS]
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
