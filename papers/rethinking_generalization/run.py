@@ -79,12 +79,24 @@ def main(cfg: DictConfig) -> None:
             data=" and ".join(dict.fromkeys(titles.values())),
             data_checksums={file: digest for found in sets.values() for file, digest in found.checksums.items()},
         )
-        if full and experiment.pending(training.jobs(config)):
+        trainings = training.jobs(config)
+        flat, convolutional = (
+            [job for job in trainings if training.convolutional(job["model"]) == side] for side in (False, True)
+        )
+        if full and (left := experiment.pending(trainings)):
             print('section 5 is not in the forecast: about 2 h more on two cores (notes.md, "What it costs")')
-        rows = experiment.run(training.train, training.jobs(config), forecast=full)
+            experiment.forecast(training.train, left)
+
+        def publish_before(later: list[Job]) -> None:
+            """What there is does not wait for jobs that take hours and may fail."""
+            if experiment.pending(later):
+                finish(rows, draw=partial(draw, rows, titles[config.data]), final=False)
+
+        rows = experiment.run(training.train, flat)
+        publish_before(convolutional)
+        rows = pd.concat([rows, experiment.run(training.train, convolutional)], ignore_index=True)
         studies = section5.jobs(config, without=[outcome.job for outcome in experiment.failures])
-        if experiment.pending(studies):  # for hours, and some may fail: what there is does not wait for them
-            finish(rows, draw=partial(draw, rows, titles[config.data]), final=False)
+        publish_before(studies)
         small, large = ([job for job in studies if section5.large(job) == side] for side in (False, True))
         done = [experiment.run(study, small)]
         with experiment.one_at_a_time():
