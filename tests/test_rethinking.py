@@ -61,6 +61,7 @@ def test_nine_tenths_of_p_of_the_labels_change(p: float, seed: int) -> None:
     assert corrupted.dtype == y.dtype
     assert within_five_deviations(int((corrupted != y).sum()), len(y), 0.9 * p)
     np.testing.assert_array_equal(corrupted, corruption.corrupted_labels(y, p, seed, K))
+    np.testing.assert_array_equal(corrupted, corruption.corrupted_labels(y.astype(np.uint8), p, seed, K))
 
 
 def test_no_corruption_changes_nothing() -> None:
@@ -564,9 +565,18 @@ def test_a_condition_that_is_missing_leaves_claims_untested() -> None:
     assert values["fig1a-slowdown"] == pytest.approx([5, 5])
 
 
+def test_a_seed_that_lost_a_training_counts_for_no_claim_on_all_of_them() -> None:
+    rows = made_up_rows()
+    lost = rows[(rows["seed"] != 1) | (rows["p"] != 0.5) | (rows["part"] != "end")]  # it diverged and left its curve
+    values = {claim.id.removeprefix("rethinking-"): claim.measure(lost) for claim in CLAIMS}
+    assert values["fig1b-fits"] == pytest.approx([99.5])
+    assert values["fig1c-error"] == pytest.approx([1])
+    assert values["fig1a-fits"] == pytest.approx([99.5, 99.6])
+
+
 def test_rows_of_table_1_that_no_job_trains_say_why() -> None:
     statements = {claim.id: claim.statement for claim in table_1.CLAIMS}
-    reason = ": of the regularisers only both together were trained, for the time it takes"
+    reason = ": no job trains this row, for the time it takes"
     for row, without in (("crop", True), ("weight-decay", True), ("crop-weight-decay", False), ("none", False)):
         assert statements[f"rethinking-table1-alexnet-{row}-test"].endswith(reason) == without
     assert not statements["rethinking-table1-mlp3x512-weight-decay-test"].endswith(reason)

@@ -438,6 +438,24 @@ def test_equal_points_cannot_be_told_apart() -> None:
         theorem1.memorise(x, np.arange(3.0), np.random.default_rng(0))
     with pytest.raises(ValueError, match="memorise: needs at least one point"):
         theorem1.memorise(x[:0], np.zeros(0), np.random.default_rng(0))
+    close = np.array([[1e8, 0.0], [1e8, 1e-9]])
+    with pytest.raises(ValueError, match="points are too close: two projections are equal in float64"):
+        theorem1.memorise(close, np.arange(2.0), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.eye(2), np.zeros(3), r"needs x \(n, d\) and y \(n,\), got \(2, 2\) and \(3,\)"),
+        (np.eye(2), np.zeros((2, 1)), r"got \(2, 2\) and \(2, 1\)"),
+        (np.arange(2.0), np.zeros(2), r"got \(2,\) and \(2,\)"),
+        (np.array([[1.0], [np.nan]]), np.zeros(2), "points and values must be finite"),
+        (np.eye(2), np.array([0, np.inf]), "points and values must be finite"),
+    ],
+)
+def test_what_no_network_can_take_is_refused(x: np.ndarray, y: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        theorem1.memorise(x, y, np.random.default_rng(0))
 
 
 def test_forward_substitution_is_numpys_solution() -> None:
@@ -707,6 +725,7 @@ def test_the_papers_sizes_are_what_its_numbers_are_compared_with(rows: pd.DataFr
     assert verdicts["rethinking-mnist-norm"] == "not reproduced"
     assert verdicts["rethinking-cifar-pixels"] == "not reproduced"
     assert verdicts["rethinking-cifar-filters"] == "not reproduced"
+    assert verdicts["rethinking-cifar-interpolates"] == "reproduced"
     assert (
         verdicts[["rethinking-mnist-wavelets", "rethinking-cifar-filters-ridge"]] == "not tested at this scale"
     ).all()

@@ -2,7 +2,7 @@ r"""What theory promises the networks of Figure 1: bounds on test error minus tr
 
 Each is of the form gap <= (share of training margins below gamma - training error) + complexity + confidence, and holds
 with probability 1 - DELTA for all networks of a class at once. The class is one of norms fixed in advance; that the
-norms are read off the trained network is granted to the bound for free (a union over a grid of norms costs more).
+norms and the margin are read off the trained network is granted to the bound for free (a union over a grid costs more).
 
 Layers are matrices A_1, ..., A_L that act on rows, x -> relu(x A_1) -> ..., without biases: ``augmented``.
 """
@@ -53,7 +53,10 @@ def rademacher_estimate(accuracy: float, classes: int) -> float:
 
 
 def rademacher_bound(estimate: float, n: int) -> float:
-    """gap <= R_n(H) + 3 sqrt(ln(2 / delta) / 2n): twice the complexity of the zero-one losses, which is R_n(H) / 2."""
+    """R_n(H) + 3 sqrt(ln(2 / delta) / 2n), a bound on the gap for two classes: R_n(H) is twice that of the losses.
+
+    With an estimate from below in its place it is what a bound of this kind cannot be less than, and no bound itself.
+    """
     return estimate + confidence(n)
 
 

@@ -24,9 +24,8 @@ def corrupted_labels(y: Array, p: float, seed: Seed, classes: int) -> Array:
         raise ValueError(f"corrupted_labels: p must be in [0, 1], got {p}")
     check_labels(y, classes)
     rng = np.random.default_rng(seed)
-    u, v = rng.integers(classes, size=len(y), dtype=y.dtype), rng.random(len(y))
-    resampled = v < p
-    return u * resampled + y * ~resampled
+    u, v = rng.integers(classes, size=len(y)), rng.random(len(y))
+    return np.where(v < p, u, y).astype(y.dtype)
 
 
 def check_labels(y: Array, classes: int) -> None:

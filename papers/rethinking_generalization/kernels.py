@@ -103,7 +103,7 @@ def cholesky_in_place(K: Array, ridge: float) -> Iterator[int]:
     n^3 / 6 multiplications and as many additions, nearly all in the matrix product. RunError when A_jj is not positive
     definite.
     """
-    K.ravel()[:: len(K) + 1] += ridge
+    K[np.diag_indices(len(K))] += ridge
     for columns in blocks(len(K)):
         done, below = columns.start, columns.stop
         if done:

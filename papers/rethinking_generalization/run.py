@@ -1,10 +1,10 @@
-"""Reproduce Figure 1 of Understanding Deep Learning Requires Rethinking Generalization.
+"""Reproduce Figure 1, rows of Table 1 and section 5 of Understanding Deep Learning Requires Rethinking Generalization.
 
 python papers/rethinking_generalization/run.py [scale=full] [name=value ...]
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import hydra
@@ -24,6 +24,7 @@ from papers.rethinking_generalization import (
 from papers.rethinking_generalization.claims import CLAIMS
 from papers.rethinking_generalization.model import MODELS
 from shared import plot
+from shared.claims import Claim
 from shared.datasets import load
 from shared.experiment import Job, Run
 from shared.settings import choice, number
@@ -71,7 +72,7 @@ def main(cfg: DictConfig) -> None:
             section5.check_memory(job)
         finish = partial(
             session.finish,
-            claims=[*CLAIMS, *table_1.CLAIMS, *section5_claims.CLAIMS],
+            claims=claims(titles[config.data], titles[config.kernel_data], titles.get("cifar10", "CIFAR-10")),
             seeds=config.seeds,
             title=TITLE,
             figure="Figure 1",
@@ -84,25 +85,40 @@ def main(cfg: DictConfig) -> None:
             [job for job in trainings if training.convolutional(job["model"]) == side] for side in (False, True)
         )
         if full and (left := experiment.pending(trainings)):
-            print('section 5 is not in the forecast: about 2 h more on two cores (notes.md, "What it costs")')
+            print('section 5 is not in the forecast (notes.md, "What it costs")')
             experiment.forecast(training.train, left)
 
-        def publish_before(later: list[Job]) -> None:
+        def publish_before(later: list[Job], draw: Callable[[pd.DataFrame], dict[str, bytes]]) -> None:
             """What there is does not wait for jobs that take hours and may fail."""
             if experiment.pending(later):
-                finish(rows, draw=partial(draw, rows, titles[config.data]), final=False)
+                finish(rows, draw=partial(draw, rows), final=False)
 
+        of_trainings = partial(draw, title=titles[config.data])
+        of_all = partial(draw_all, titles=titles, name=config.data)
         rows = experiment.run(training.train, flat)
-        publish_before(convolutional)
+        publish_before(convolutional, of_trainings)
         rows = pd.concat([rows, experiment.run(training.train, convolutional)], ignore_index=True)
         studies = section5.jobs(config, without=[outcome.job for outcome in experiment.failures])
-        publish_before(studies)
+        publish_before(studies, of_trainings)
         small, large = ([job for job in studies if section5.large(job) == side] for side in (False, True))
-        done = [experiment.run(study, small)]
+        rows = pd.concat([rows, experiment.run(study, small)], ignore_index=True)
+        publish_before(large, of_all)
         with experiment.one_at_a_time():
-            done.append(experiment.run(study, large))
-        rows = pd.concat([rows, *done], ignore_index=True)
-        finish(rows, draw=partial(draw_all, rows, titles, config.data))
+            rows = pd.concat([rows, experiment.run(study, large)], ignore_index=True)
+        finish(rows, draw=partial(of_all, rows))
+
+
+def claims(trained: str, kernel: str, colour: str) -> list[Claim]:
+    """The ledger's, each with the title of the data that it is measured on."""
+    groups = (
+        (trained, [*CLAIMS, *table_1.CLAIMS]),
+        (kernel, section5_claims.KERNELS),
+        ("generated", section5_claims.SGD),
+        (f"generated, and {kernel}", section5_claims.THEOREM_1),
+        (trained, section5_claims.BOUNDS_AND_GAP),
+        (colour, section5_claims.CIFAR),
+    )
+    return [replace(claim, data=data) for data, found in groups for claim in found]
 
 
 def study(job: Job, run: Run) -> None:

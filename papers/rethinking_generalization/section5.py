@@ -110,6 +110,7 @@ def jobs(cfg: Any, without: Container[Job] = ()) -> list[Job]:
 
 
 def study(name: str, seed: int, steps: int, **more: Any) -> Job:
+    """The job of a study, with all that its rows depend on."""
     return {"stage": "section5", "study": name, "seed": seed, "steps": steps, **more}
 
 
@@ -126,6 +127,7 @@ def factor_steps(n: int) -> int:
 
 
 def dtype(n: int) -> str:
+    """Of the matrices of n points."""
     return "float64" if n <= DOUBLE else "float32"
 
 
@@ -152,11 +154,11 @@ def check(cfg: Any) -> None:
 def memory(job: Job) -> tuple[int, int, int, str]:
     """(n, m, bytes a point, dtype) of the matrices of a job with n points, as ``kernels.bytes_needed`` takes them.
 
-    A point is its pixels and the answers of the filters at hand, which are float32.
+    A point is its pixels and the answers of the filters at hand, float32, and as much again for their squares.
     """
     name, kind, count = job["data"], job.get("dtype", "float64"), job.get("filters", 0)
     point = PIXELS[name] * np.dtype("float32" if count else kind).itemsize
-    return job["n"], TEST_IMAGES[name], point + 4 * filters.ANSWERS * min(count, AT_A_TIME), kind
+    return job["n"], TEST_IMAGES[name], point + 2 * 4 * filters.ANSWERS * min(count, AT_A_TIME), kind
 
 
 def check_memory(job: Job) -> None:

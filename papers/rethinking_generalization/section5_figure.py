@@ -10,11 +10,12 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from papers.rethinking_generalization.bounds import BELOW, DELTA, confidence
+from papers.rethinking_generalization.bounds import BELOW, DELTA, rademacher_bound
 from papers.rethinking_generalization.claims import conditions
 from papers.rethinking_generalization.section5 import (
     DIMENSION,
     EQUATIONS,
+    JITTER,
     README_GAMMA,
     SPREAD,
     TRAINING_IMAGES,
@@ -55,7 +56,7 @@ def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             norms(column[1], found, name)
             column[1].set_title(f"{titles[name]}: their norms")
         widths = own(rows, "bandwidth")
-        bandwidths(panels[0, -2], widths)
+        bandwidths(panels[0, -2], widths, titles[widths["data"].iloc[0]])
         norm_against_error(panels[1, -2], widths)
         sgd(panels[0, -1], own(rows, "sgd", part="curve"))
         theorem(panels[1, -1], own(rows, "theorem1"))
@@ -68,7 +69,8 @@ def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             [
                 f"Gaussian kernel, (K + ridge I) alpha = Y, on {', '.join(titles[name] for name in names)}, pixels in "
                 f"[0, 1]; the width by one rule, gamma times the mean of |x - x'|² = {SPREAD} (MNIST's at gamma = "
-                f"{README_GAMMA}). Random filters: {counts}. Norm: sqrt(tr alpha' K alpha).",
+                f"{README_GAMMA}). Random filters: {counts}. Norm: sqrt(tr alpha' K alpha). The best ridge: on "
+                f"the test set.{precision(kernels)}",
                 f"SGD: {EQUATIONS} equations, {UNKNOWNS} unknowns, normal numbers. Theorem 1: {DIMENSION}-dimensional "
                 f"normal points and values, and images with the parity of the digit. {seeds(kernels)}",
             ],
@@ -84,6 +86,15 @@ def seeds(kernels: pd.DataFrame) -> str:
     if len(every) == 1 or whole.empty:
         return f"{text}."
     return f"{text}; pixels at n = {', '.join(f'{n:,.0f}' for n in whole['n'].unique())}, the same for all, one run."
+
+
+def precision(kernels: pd.DataFrame) -> str:
+    """Where there are float32 matrices, and what their diagonal was given."""
+    single = kernels[kernels["dtype"] == "float32"]
+    if single.empty:
+        return ""
+    sizes = ", ".join(f"{n:,.0f}" for n in sorted(single["n"].unique()))
+    return f" n = {sizes}: float32, factored with {JITTER['float32']:g} on the diagonal, refined in float64."
 
 
 def errors(axes: Axes, found: pd.DataFrame, name: str) -> None:
@@ -130,7 +141,7 @@ def plain(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def bandwidths(axes: Axes, found: pd.DataFrame) -> None:
+def bandwidths(axes: Axes, found: pd.DataFrame, title: str) -> None:
     """Test error against the width, and what bw = 0.02 would be in each reading."""
     plot.band(axes, found, "spread", "test_error", color=COLOUR["pixels"], marker="o", ms=3)
     named = found[found["reading"].fillna("") != ""].groupby("reading", sort=False)[["spread", "test_error"]].median()
@@ -138,7 +149,7 @@ def bandwidths(axes: Axes, found: pd.DataFrame) -> None:
     for (reading, row), (colour, size) in zip(named.iterrows(), styles, strict=True):
         axes.plot(row["spread"], row["test_error"], "D", color=colour, ms=size, label=str(reading))
     axes.set(xscale="log", xlabel="gamma × mean |x − x'|²", ylabel="test error (%)", ylim=(0, 100))
-    axes.set_title(f"what bw = {README_GAMMA} says (n = {found['n'].iloc[0]:,.0f})")
+    axes.set_title(f"{title}, n = {found['n'].iloc[0]:,.0f}: what bw = {README_GAMMA} says")
     axes.legend(fontsize=7, title="bw read as", title_fontsize=7)
 
 
@@ -148,7 +159,7 @@ def norm_against_error(axes: Axes, found: pd.DataFrame) -> None:
     points = axes.scatter(learned["norm"], learned["test_error"], c=np.log10(learned["spread"]), s=18, cmap="viridis")
     axes.set(xscale="log", xlabel="norm of the interpolant", ylabel="test error (%)", ylim=(0, None))
     plain(axes.xaxis)
-    axes.set_title("norm and error of those interpolants")
+    axes.set_title("norms and errors of those interpolants")
     axes.figure.colorbar(points, ax=axes, label="log10 (gamma × mean |x − x'|²)")
 
 
@@ -185,7 +196,7 @@ def bounds(rows: pd.DataFrame, title: str) -> Figure:
         return drawn
     random = found[(found["condition"] == "labels") & (found["p"] == 1)].set_index("seed")["rademacher"]
     estimate = found["seed"].map(random).where(found["condition"] == "labels")  # measured on the images as they are
-    found = found.assign(rademacher_bound=estimate + found["images"].map(confidence))
+    found = found.assign(rademacher_bound=list(map(rademacher_bound, estimate, found["images"])))
     drawn, (corrupted, by_condition) = plot.panels(2)
     labels = found[found["condition"] == "labels"]
     for column, (label, colour) in BOUNDS.items():
@@ -211,8 +222,9 @@ def bounds(rows: pd.DataFrame, title: str) -> Figure:
         [
             f"{title}, {found['images'].iloc[0]:,.0f} training images, {model} of Figure 1, seeds {seeds}: median and "
             f"range. Bounds with their constants, probability {1 - DELTA:.2f}, at the margin that {BELOW:.0%} of the "
-            "training images fall short of; without a margin, no bound. The norms count as known in advance, in favour "
-            "of the bounds. The gap at p: with test labels resampled as well.",
+            "training images fall short of; without a margin, no bound. Norms and margin count as known in advance, in "
+            "favour of the bounds. Rademacher: an estimate from one training a seed, no bound. The gap at p: with test "
+            "labels resampled as well.",
         ],
     )
     return drawn

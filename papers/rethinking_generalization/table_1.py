@@ -111,9 +111,9 @@ def alexnet_regularised(rows: Rows) -> list[float]:
 
 
 def reason(model: str, row: str) -> str:
-    """Why no training is that row's, for its statement; nothing where ``training.table_1`` has one."""
+    """That no job trains that row, for its statement; nothing where ``training.table_1`` has one."""
     untrained = not model.startswith("mlp") and row in ("crop", "weight decay")
-    return ": of the regularisers only both together were trained, for the time it takes" if untrained else ""
+    return ": no job trains this row, for the time it takes" if untrained else ""
 
 
 def parameters(model: str) -> int:

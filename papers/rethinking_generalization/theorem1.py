@@ -43,16 +43,24 @@ def memorise(x: Array, y: Array, rng: np.random.Generator) -> Network:
     4. Lemma 1: such a matrix has full rank, its determinant being the product of the diagonal. So A w = y has a
        solution, and c(x_i) = (A w)_i = y_i.
 
-    ValueError when there is no point, and when two are equal: no function tells them apart.
+    Rounding errors are in proportion to the values and grow as projections come close (notes.md, "Theorem 1").
+    ValueError when there is no point, for numbers that are not finite, and when two points are equal, or so close that
+    their projections are: no function of the kind tells them apart.
     """
+    if x.ndim != 2 or y.shape != (len(x),):
+        raise ValueError(f"memorise: needs x (n, d) and y (n,), got {x.shape} and {y.shape}")
     if len(x) == 0:
         raise ValueError("memorise: needs at least one point")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("memorise: points and values must be finite")
     if len(np.unique(x, axis=0)) < len(x):
         raise ValueError(f"memorise: {len(x)} points must all be different")
     a: Array = rng.standard_normal((x.shape[1],))
     z = x @ a
     order = np.argsort(z)
     z = z[order]
+    if not (np.diff(z) > 0).all():
+        raise ValueError(f"memorise: points are too close: two projections are equal in {z.dtype}")
     b = interleaved(z)
     return Network(a, b, forward_substitution(hidden(z, b), y[order]))
 
