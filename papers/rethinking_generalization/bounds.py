@@ -68,7 +68,7 @@ def parameter_bound(parameters: int, n: int) -> float:
 def frobenius_bound(matrices: Sequence[Array], squares: float, n: int, gamma: float) -> float:
     r"""(4 K / gamma) R_n + confidence, with R_n <= 2^{L-1} prod_l |A_l|_F sqrt(sum_i |x_i|^2) / n.
 
-    R_n is that of one output (Neyshabur, Tomioka and Srebro 2015, theorem 1, p = q = 2), whose last layer is a column
+    R_n is that of one output (Neyshabur, Tomioka and Srebro 2015; derived in notes.md), whose last layer is a column
     of A_L; 4 K / gamma makes a bound on K classes of it (Mohri et al. 2018, theorem 9.2). ``squares`` is sum_i |x_i|^2,
     the carried 1 included.
     """
