@@ -80,7 +80,7 @@ def unpacked(data: bytes) -> dict[str, Array]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: "encrypted" by a flipped bit
         raise ValueError(str(error)) from error
 
 
@@ -147,9 +147,9 @@ def _refuse_code(archive: Path, data: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as members:
             for name in members.namelist():
-                if name.startswith("/") or ".." in name.split("/"):
-                    raise RunError(f"refusing {archive}: contains the path {name!r}, outside the archive.")
-                with members.open(name) as member:
+                with members.open(name) as member:  # refused as damaged where the two records of the name differ
+                    if name.startswith("/") or ".." in name.split("/"):
+                        raise RunError(f"refusing {archive}: contains the path {name!r}, outside the archive.")
                     form, major = np.lib.format, np.lib.format.read_magic(member)[0]
                     header = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
                     if header(member)[2].hasobject:

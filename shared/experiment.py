@@ -243,7 +243,7 @@ def execute(train: Train, job: Job, setting: Setting, board_path: Path, cell: in
     except RunError as error:
         return Outcome(job, error)
     except (OSError, MemoryError) as error:
-        what = getattr(error, "strerror", None) or "out of memory"
+        what = "out of memory" if isinstance(error, MemoryError) else error.strerror or str(error)
         return Outcome(job, RunError(f"{folder}: {what}. Run the same command again."))
     return Outcome(job, None)
 
@@ -362,7 +362,8 @@ class Experiment:
     def hold(self) -> None:
         """Before the first change: lock the results folder until the command ends, and clear what a killed one left."""
         if self.held is None:
-            lock = self.setting.folder / "runs" / f"lock-{self.folder.name}"
+            name = "-".join(("lock", self.setting.folder.name, *self.folder.relative_to(self.setting.folder).parts))
+            lock = self.setting.folder / "runs" / name
             with ExitStack() as stack:
                 stack.enter_context(locked(lock, self.folder, self.setting.wait, self.board))
                 self.held = stack.pop_all()
@@ -374,7 +375,7 @@ class Experiment:
         path = self.setting.run_folder(job) / "arrays.npz"
         try:
             return checkpoint.unpacked(path.read_bytes())
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             raise damaged(path) from None
 
     def forecast(self, train: Train, jobs: Sequence[Job]) -> float:
@@ -476,7 +477,7 @@ def rehearse(train: Train, job: Job, setting: Setting, seconds: float = 1.0) -> 
             for step in range(self.job["steps"]):
                 self.step = step
                 yield step
-                if self.step == 0:  # the first step pays for what is done once
+                if self.step == 0 < self.job["steps"] - 1:  # the first step pays for what is done once
                     self._started = time.monotonic()
                 if time.monotonic() > deadline and self.step:
                     raise Rehearsed

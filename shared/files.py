@@ -14,7 +14,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def check_writable(folder: Path) -> None:
     """BadRequest naming the path when the folder, or what would hold it, is no folder or may not be written."""
     existing = folder
-    while not existing.exists() and not existing.is_symlink():
+    while not os.path.lexists(existing):  # below a folder that may not be read, nothing does
         existing = existing.parent
     if not existing.is_dir():
         raise BadRequest(f"{existing} is not a folder, and results go under {folder}. Move it, or set MLF_RESULTS.")
@@ -49,9 +49,9 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def sync(folder: Path) -> None:
-    """Wait until the folder's renames are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until the file, or the folder's renames, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -149,7 +149,7 @@ def gaussian_nll(mu: Array, logvar: Array, x: Array) -> tuple[Array, Callable[[A
     def pullback(dloss: Array) -> tuple[Array, Array]:
         return -dloss[..., None] * r * precision, dloss[..., None] * (0.5 * (1 - squared))
 
-    return loss.astype(mu.dtype, copy=False), pullback
+    return loss.astype(squared.dtype, copy=False), pullback
 
 
 def mse(prediction: Array, target: Array) -> tuple[Array, LossPullback]:

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")  # OpenBLAS's names
 
 
 def keep_heap() -> None:
@@ -49,9 +50,10 @@ def blas() -> dict[str, Any]:
 
 
 def warn_if_blas_is_held_back() -> None:
-    """One line when OPENBLAS_CORETYPE keeps OpenBLAS on a kernel below what the CPU has."""
-    chosen, cpuinfo = os.environ.get("OPENBLAS_CORETYPE"), Path("/proc/cpuinfo")
-    if chosen and cpuinfo.exists() and "avx512" in cpuinfo.read_text() and blas()["architecture"] in ("Haswell", "Zen"):
+    """One line when OPENBLAS_CORETYPE keeps OpenBLAS from the AVX-512 that the CPU has."""
+    chosen, cpuinfo, used = os.environ.get("OPENBLAS_CORETYPE"), Path("/proc/cpuinfo"), blas()
+    held = used["internal_api"] == "openblas" and used["architecture"] not in AVX512_KERNELS
+    if chosen and held and cpuinfo.exists() and "avx512" in cpuinfo.read_text():
         print(
             f"warning: OPENBLAS_CORETYPE={chosen} keeps NumPy from this CPU's AVX-512; unset it for the full speed",
             file=sys.stderr,

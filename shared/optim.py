@@ -20,12 +20,17 @@ BLOCK = 1 << 15
 
 
 def blocks(*trees: Tree) -> Iterator[tuple[Array, ...]]:
-    """Flat pieces of at most BLOCK scalars, the same piece of each tree; writes to them reach the trees' arrays."""
+    """Flat pieces of at most BLOCK scalars, the same piece of each tree.
+
+    Writes reach the arrays that are in C order, as those of the first tree must be: else ValueError.
+    """
     for leaf in zip(*(tree.leaves(t) for t in trees), strict=True):
         path, first = leaf[0]
         for name, array in leaf:
             if name != path or array.shape != first.shape:
                 raise ValueError(f"trees differ: {', '.join(f'{name} {array.shape}' for name, array in leaf)}")
+        if not first.flags.c_contiguous:
+            raise ValueError(f"{path}: an update in place needs a contiguous array")
         flat = [array.reshape(-1) for _, array in leaf]
         for start in range(0, first.size, BLOCK):
             yield tuple(array[start : start + BLOCK] for array in flat)
@@ -56,9 +61,6 @@ class Optimizer:
 
     def init(self, params: Tree) -> Tree:
         """The state before the first update."""
-        for path, p in tree.leaves(params):
-            if not p.flags.c_contiguous:
-                raise ValueError(f"{path}: an update in place needs a contiguous array")
         state: Tree = {name: tree.map(np.zeros_like, params) for name in self.moments}
         if self.counts_steps or callable(self.learning_rate):
             state["step"] = np.zeros((), np.int64)
@@ -274,7 +276,7 @@ class EMA:
             raise ValueError(f"EMA: decay must be in [0, 1), got {self.decay}")
 
     def init(self, params: Tree) -> Tree:
-        return tree.map(np.copy, params)
+        return tree.map(lambda p: np.array(p, order="C"), params)
 
     def update(self, average: Tree, params: Tree) -> None:
         """Take params into average, in place."""
@@ -291,7 +293,9 @@ def clip_by_global_norm(grads: Tree, max_norm: float) -> tuple[Tree, float]:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_by_global_norm: max_norm must be positive, got {max_norm}")
-    norm = sqrt(sum(float(np.vdot(g, g)) for _, g in tree.leaves(grads)))
+    largest = max((float(abs(g).max(initial=0)) for _, g in tree.leaves(grads)), default=0.0)
+    unit = largest if 0 < largest < inf else 1.0  # squares of what is divided by it neither overflow nor vanish
+    norm = unit * sqrt(sum(float(np.vdot(g / unit, g / unit)) for _, g in tree.leaves(grads)))
     if not norm > max_norm:
         return grads, norm
     scale = max_norm / norm

@@ -14,7 +14,7 @@ from shared.claims import COLUMNS, VERDICTS, measured_text, verdict_counts
 from shared.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
-SCALES = ("full", "quick")
+SCALES = ("paper", "full", "quick")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 RUN_KEYS: dict[str, type | tuple[type, ...]] = {
@@ -56,7 +56,7 @@ class Result:
 
 
 def read_results(root: Path) -> tuple[list[Result], list[str]]:
-    """Every paper at its scales, full before quick, and a message for each folder left out because a file is missing.
+    """Every paper at its scales, the largest first, and a message for each folder left out because a file is missing.
 
     Raises RunError where a file is there and is not what it should be.
     """

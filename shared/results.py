@@ -23,7 +23,7 @@ CELLS = 4096  # of the board: the stop signal and one step counter a job
 
 def results_root() -> Path:
     """``MLF_RESULTS`` when set, else the repository's ``results``: never a matter of the current directory."""
-    return Path(os.environ.get("MLF_RESULTS") or ROOT / "results").expanduser().absolute()
+    return Path(os.path.expanduser(os.environ.get("MLF_RESULTS") or ROOT / "results")).absolute()
 
 
 def code_digest(paper: str) -> str:

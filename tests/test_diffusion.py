@@ -232,6 +232,12 @@ def test_a_larger_scale_is_surer_of_the_class_and_without_sigma_it_goes_astray()
     assert astray[1] > 0.5 * STD
 
 
+def test_a_sampler_without_a_name_is_refused() -> None:
+    mixture, rng = Mixture(20), np.random.default_rng(3)
+    with pytest.raises(ValueError, match=r"^samples: sampler must be one of ancestral, ddim, got DDIM$"):
+        next(samples(mixture.process, mixture.predict, np.zeros((1, 2)), rng, "DDIM"))
+
+
 def test_scale_0_is_no_guidance_and_noise_is_the_seeds() -> None:
     mixture = Mixture(20)
 

@@ -153,6 +153,9 @@ def test_what_was_kept(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(RunError, match=rf"^{path} is damaged\. Delete {path.parent} to do that job again\.$"):
             opened.arrays(grid()[0])
+        path.unlink()
+        with pytest.raises(RunError, match=rf"^{path} is damaged"):
+            opened.arrays(grid()[0])
 
 
 def test_damaged_rows(tmp_path: Path) -> None:
@@ -247,6 +250,26 @@ def test_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
         "forecast for toy/smoke: 3 jobs, 240 steps on 2 worker(s), about 1 min (if every worker keeps the speed of one "
         "alone)\n"
     )
+
+
+def test_the_only_step_of_a_job_is_timed(tmp_path: Path) -> None:
+    def slow(job: Job, run: Run) -> None:
+        for _ in run.steps():
+            time.sleep(0.05)
+
+    assert experiment.rehearse(slow, grid(1, steps=1)[0], setting(tmp_path)) >= 0.05
+
+
+def test_folders_of_one_name_have_locks_of_their_own(tmp_path: Path) -> None:
+    chosen = setting(tmp_path)
+    folders = [chosen.folder / part / "custom-0" for part in ("one", "two")]
+    with results.opened(folders[0], chosen, 1) as first, results.opened(folders[1], chosen, 1) as second:
+        first.hold()
+        second.hold()
+        assert {path.name for path in (chosen.folder / "runs").glob("lock-*")} == {
+            "lock-smoke-one-custom-0",
+            "lock-smoke-two-custom-0",
+        }
 
 
 def test_a_forecast_counts_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -334,6 +334,17 @@ def test_two_forwards_before_either_pullback(case: Case) -> None:
 
 
 @each_case
+def test_the_order_of_axes_in_memory_does_not_matter(case: Case) -> None:
+    p, x = case.point()
+    y, pullback = case.layer(p, x, case.mode())
+    z, other_pullback = case.layer(p, np.asfortranarray(x), case.mode())
+    np.testing.assert_allclose(z, y, rtol=1e-12, atol=1e-12)
+    dy = np.random.default_rng(1).standard_normal(y.shape)
+    expected = flat(pullback(dy))
+    np.testing.assert_allclose(flat(other_pullback(np.asfortranarray(dy))), expected, rtol=1e-12, atol=1e-12)
+
+
+@each_case
 def test_float32_stays_float32(case: Case) -> None:
     p, x = case.point(np.float32)
     y, pullback = case.layer(p, x, case.mode())

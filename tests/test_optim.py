@@ -199,7 +199,7 @@ def test_gradients_in_another_order_or_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="trees differ: a"):
         SGD(0.1).update(p, {"a": np.ones(1), "b": np.ones(3)}, {})
     with pytest.raises(ValueError, match="a: an update in place needs a contiguous array"):
-        SGD(0.1).init({"a": np.zeros((3, 2)).T})
+        SGD(0.1).update({"a": np.zeros((3, 2)).T}, {"a": np.ones((2, 3))}, {})
 
 
 @pytest.mark.parametrize(
@@ -303,9 +303,23 @@ def test_clipping_keeps_the_direction_and_bounds_the_length() -> None:
     assert same is grads
 
 
+def test_clipping_takes_what_has_squares_beyond_float32() -> None:
+    for size in (1e20, 1e-25):
+        clipped, norm = clip_by_global_norm({"a": np.full(4, size, np.float32)}, 0.5 * size)
+        assert norm == pytest.approx(2 * size, rel=1e-6)
+        np.testing.assert_allclose(clipped["a"], np.full(4, 0.25 * size), rtol=1e-6)
+
+
 def closed_form(decay: float, path: list[Array]) -> Array:
     n = len(path) - 1
     return decay**n * path[0] + (1 - decay) * sum(decay ** (n - i) * path[i] for i in range(1, n + 1))
+
+
+def test_an_average_of_what_is_not_in_c_order_moves() -> None:
+    p = {"x": np.ones((2, 3)).T}
+    average = EMA(0.5).init(p)
+    EMA(0.5).update(average, {"x": np.zeros((2, 3)).T})
+    np.testing.assert_array_equal(average["x"], np.full((3, 2), 0.5))
 
 
 def test_ema_is_its_closed_form_and_torchs() -> None:

@@ -40,7 +40,7 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused(depth: int) -> None:
 
 
 def test_an_unknown_shortcut_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^resnet: shortcut must be one of none, A, B, got C$"):
+    with pytest.raises(ValueError, match=r"^Block: shortcut must be one of none, A, B, got C$"):
         resnet(8, "C")
 
 

@@ -77,7 +77,12 @@ def samples(
     clip: bool = True,
     start: int = 0,
 ) -> Iterator[Array]:
-    """From noise to data: x_(T-1), ..., x_0 from x_T = x, or what is left of it when ``start`` steps led to x."""
+    """From noise to data: x_(T-1), ..., x_0 from x_T = x, or what is left of it when ``start`` steps led to x.
+
+    ValueError for a sampler that is not in SAMPLERS.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"samples: sampler must be one of {', '.join(SAMPLERS)}, got {sampler}")
     for t in reversed(range(len(process.beta) - start)):
         if sampler == "ddim":
             x = ddim_step(process, predict, x, t, gradient, scale, clip)

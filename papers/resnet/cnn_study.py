@@ -367,8 +367,8 @@ CLAIMS: Sequence[Claim] = (
     claim(
         id="resnet-cnn-he-learns",
         source="He et al. 2015, section 2.2",
-        statement="Without BN eight ReLU layers learn from He's start and not from Glorot's (difference of the last "
-        "training losses, nats)",
+        statement="Without BN eight ReLU layers learn faster from He's start than from Glorot's (difference of the "
+        "last training losses, nats)",
         measure=studied(he_gain),
         holds=lambda gain: gain >= 0.1,
         tolerance=">= 0.1; same direction above 0",

@@ -1,6 +1,7 @@
 """The figures as pure functions of recorded rows and arrays."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def headline(rows: pd.DataFrame, data: str) -> Figure:
     shortcuts, depths = list(curves["shortcut"].unique()), sorted(curves["depth"].unique())
     figure, panels = plot.panels(len(shortcuts))
     for panel, shortcut in zip(panels, shortcuts, strict=True):
-        for depth, colour in zip(depths, COLOURS, strict=False):
+        for depth, colour in zip(depths, cycle(COLOURS), strict=False):
             own = curves[(curves["shortcut"] == shortcut) & (curves["depth"] == depth)]
             plot.band(panel, own, "iteration", "test_error", color=colour, lw=2, label=f"{depth:.0f} layers, test")
             plot.band(panel, own, "iteration", "train_error", color=colour, lw=1, ls="--", label="training")

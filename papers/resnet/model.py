@@ -57,13 +57,17 @@ class Block:
 
     x (N, H, W, c_in), y (N, H/s, W/s, c_out). h is the identity where shapes agree; else option A pads with zeros and
     option B projects, h = BN conv1x1. x is read twice, so its two gradients add up: dx = J_F^T g + J_h^T g, with
-    g = dy [y > 0].
+    g = dy [y > 0]. ValueError for a shortcut that is not in SHORTCUTS.
     """
 
     c_in: int
     c_out: int
     stride: int
     shortcut: str
+
+    def __post_init__(self) -> None:
+        if self.shortcut not in SHORTCUTS:
+            raise ValueError(f"Block: shortcut must be one of {', '.join(SHORTCUTS)}, got {self.shortcut}")
 
     @property
     def branch(self) -> Sequential:
@@ -115,8 +119,6 @@ def resnet(depth: int, shortcut: str = "A", channels: int = 3, classes: int = 10
     n, rest = divmod(depth - 2, 6)
     if n < 1 or rest:
         raise ValueError(f"resnet: depth must be 6n + 2 (8, 14, 20, 32, 44, 56, 110, ...), got {depth}")
-    if shortcut not in SHORTCUTS:
-        raise ValueError(f"resnet: shortcut must be one of {', '.join(SHORTCUTS)}, got {shortcut}")
     layers: list[Layer] = [conv3x3(channels, WIDTHS[0], input_is_data=True), ReLU()]
     c_in = WIDTHS[0]
     for stage, width in enumerate(WIDTHS):

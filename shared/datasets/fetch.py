@@ -22,7 +22,7 @@ import requests
 from tqdm import tqdm
 
 from shared.errors import RunError
-from shared.files import looks_like_python_objects
+from shared.files import looks_like_python_objects, sync
 
 GZIP = b"\x1f\x8b"  # the first bytes of every gzip file
 ANSWER = 4.0  # seconds in which a mirror must answer, or there is no network
@@ -76,7 +76,7 @@ def folders(*names: str) -> list[Path]:
     Downloads go to the first.
     """
     if data := os.environ.get("MLF_DATA"):
-        root = Path(data).expanduser().absolute()
+        root = Path(os.path.expanduser(data)).absolute()
         return [*(root / name for name in names), root]
     return [Path(pooch.os_cache("ml-foundations")) / names[0]]
 
@@ -179,15 +179,6 @@ def transfer(file: Archive, mirrors: Sequence[str], target: Path, folder: Path) 
             return
         failures.append(f"{url}: {cut}expected sha256 {file.sha256}, found {found} ({target.stat().st_size} bytes)")
     raise RunError(f"{file.name}: {'; '.join(failures)}. Try again, or copy it to {folder}.")
-
-
-def sync(path: Path) -> None:
-    """Have the file or the folder's entries on the disk, not in a cache, when this returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_stale(folder: Path) -> None:

@@ -54,7 +54,7 @@ class Conv2d:
             raise ValueError(f"Conv2d: x must be (N, H, W, c_in={self.c_in}), got {x.shape}")
         W, (top, left), (down, right) = p["W"], pair(self.padding), pair(self.stride)
         height, width = output_size("Conv2d", x.shape[1:3], W.shape[:2], (down, right), (top, left))
-        y = np.empty_like(x, shape=(len(x), height, width, self.c_out))
+        y = np.empty_like(x, shape=(len(x), height, width, self.c_out), order="C")
 
         def forward(part: slice) -> None:
             for images, X in row_windows(x, part, W.shape[1], right, (top, top), (left, left)):
@@ -126,7 +126,7 @@ def row_windows(
     rows, columns = top + height + bottom, left + width + right
     windows = (columns - taps) // stride + 1
     n = max(1, min(part.stop - part.start, CHUNK // (rows * windows * taps * channels)))
-    padded = np.zeros_like(x, shape=(n, rows, columns, channels))
+    padded = np.zeros_like(x, shape=(n, rows, columns, channels), order="C")
     across = padded.strides[2]
     view = as_strided(
         padded, (n, rows, windows, taps, channels), (*padded.strides[:2], stride * across, across, x.itemsize)

@@ -17,8 +17,8 @@ class Recurrent:
     With z_t the argument of tanh, y_t reaches the loss by itself and through z_{t+1}, so from the last t to the first
         dz_t = (1 - y_t^2) * (dy_t + dz_{t+1} U^T),     dz_{T+1} = 0,
     and z = x W + b, as in ``Linear``, gives dx = dz W^T, dW = sum_t x_t^T dz_t, db = sum_t dz_t; in the same way
-    dU = sum_t y_{t-1}^T dz_t. From y_T to x_1 a gradient passes T factors U^T and T slopes of tanh, all below 1. The
-    products with W are one, those with U are T, each waiting for the one before. Elman 1990.
+    dU = sum_t y_{t-1}^T dz_t. From y_T to x_1 a gradient passes T slopes of tanh, none above 1, T - 1 factors U^T and
+    one W^T. The products with W are one, those with U are T, each waiting for the one before. Elman 1990.
     """
 
     n_in: int
