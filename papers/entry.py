@@ -185,7 +185,7 @@ class Session:
         follow, the ledger is not printed and nothing raised.
         """
         failures = self.experiment.failures
-        ledger = judge(claims, rows, provenance["data"], len(seeds), diverged=bool(failures))
+        ledger = judge(claims, rows, provenance["data"], [outcome.job for outcome in failures])
         facts = {
             "paper": self.paper,
             "command": command(self.paper, self.config),

@@ -59,21 +59,49 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 
 
-def judge(claims: Sequence[Claim], rows: pd.DataFrame, data: str, seeds: int, diverged: bool = False) -> pd.DataFrame:
+def judge(
+    claims: Sequence[Claim], rows: pd.DataFrame, data: str, lost: Sequence[Mapping[str, Any]] = ()
+) -> pd.DataFrame:
     """The ledger, one row a claim: average (or ``whole``), range and number of the values on ``rows``, and the verdict.
 
-    ``seeds`` is how many were declared, ``diverged`` whether a job ended in NaN or infinity: a claim that lost a value
-    this way is not reproduced. Values that are not all finite have no average (NaN). Raises ValueError when two claims
-    share an id.
+    ``lost`` are the jobs that ended in NaN or infinity: a claim that has fewer values for it is not reproduced. Values
+    that are not all finite have no average (NaN). Raises ValueError when two claims share an id.
     """
     ids = [claim.id for claim in claims]
     if repeated := sorted({i for i in ids if ids.count(i) > 1}):
         raise ValueError(f"claims share an id: {', '.join(repeated)}")
-    return pd.DataFrame([_judge_one(claim, rows, data, seeds, diverged) for claim in claims], columns=list(COLUMNS))
+    rows = rows.reset_index(drop=True)
+    complete = _completed(rows, lost)
+    return pd.DataFrame([_judge_one(claim, rows, data, lost, complete) for claim in claims], columns=list(COLUMNS))
 
 
-def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged: bool) -> dict[str, object]:
+def _completed(rows: pd.DataFrame, lost: Sequence[Mapping[str, Any]]) -> pd.DataFrame | None:
+    """The rows as they would be in number had no job been lost: those of the same job of another seed stand in.
+
+    None where a lost job has no such other.
+    """
+    dropped, added = list[int](), list[pd.DataFrame]()
+    for job in lost:
+        alike = rows
+        for key, value in job.items():
+            if key != "seed":
+                alike = alike[alike[key].map(lambda found, value=value: found == value)] if key in rows else rows[:0]
+        gone = [other["seed"] for other in lost if {**other, "seed": job["seed"]} == job]
+        others = alike[~alike["seed"].isin(gone)] if len(alike) else alike
+        if others.empty:
+            return None
+        dropped += list(alike.index[alike["seed"] == job["seed"]])
+        added.append(others[others["seed"] == others["seed"].iloc[0]].assign(seed=job["seed"]))
+    return pd.concat([rows.drop(dropped), *added], ignore_index=True)
+
+
+def _judge_one(
+    claim: Claim, rows: pd.DataFrame, data: str, lost: Sequence[Mapping[str, Any]], complete: pd.DataFrame | None
+) -> dict[str, object]:
     values = [] if rows.empty else [float(value) for value in claim.measure(rows)]
+    expected = 0
+    if lost and claim.measure is not unmeasured:  # where nothing tells how many values there should be, none is too few
+        expected = 1 if complete is None else len(claim.measure(complete))
     known = bool(values) and all(map(math.isfinite, values))
     middle, low, high = (math.nan,) * 3
     if known:
@@ -81,7 +109,7 @@ def _judge_one(claim: Claim, rows: pd.DataFrame, data: str, seeds: int, diverged
         low, high = min(values), max(values)
 
     verdict: Verdict
-    if diverged and claim.measure is not unmeasured and len(values) < seeds:
+    if len(values) < expected:
         verdict = "not reproduced"
     elif not values:
         verdict = "not tested at this scale"

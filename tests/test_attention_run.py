@@ -472,6 +472,13 @@ def test_a_causal_decoder_leaks_nothing_and_one_that_is_not_is_found_out(monkeyp
     assert probes.leak(MODEL, p, batch) > 1e-3
 
 
+def test_an_output_of_nan_is_not_called_causal_and_a_lone_token_is_no_test() -> None:
+    p, batch = small()
+    assert np.isnan(probes.leak(MODEL, tree.map(lambda a: a * np.nan, p), batch))
+    with pytest.raises(ValueError, match=r"^a decoder input of length 1: must have at least 2 positions$"):
+        probes.leak(MODEL, p, batch._replace(decoder_input=batch.decoder_input[:, :1]))
+
+
 def test_a_leak_is_looked_for_with_other_tokens_at_every_later_place() -> None:
     tokens = np.array([[1, 4, 8, 0], [1, 2, 3, 7]], np.int32)
     for start in (1, 2, 3):
@@ -532,7 +539,7 @@ def made_up_rows(data: str = "multi30k") -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     own = {"stage": "train", "data": data, "learning_rate": 2.0, "warmup": 4, "d_model": 16, "layers": 4, "d_ff": 32}
-    own |= {"heads": 4, "dropout": 0.3, "tokens": 100, "beam": 5, "positions": "sinusoidal"}
+    own |= {"heads": 4, "dropout": 0.3, "tokens": 100, "beam": 5, "positions": "sinusoidal", "checkpoints": 5}
     for seed in (0, 1):
         common = own | {"variant": "base", "seed": seed, "steps": 20}
         for iteration in range(1, 21):
@@ -587,6 +594,20 @@ def test_claims_measure_what_they_say() -> None:
     assert values["attention-schedule"] == pytest.approx([0, 0], abs=1e-15)
     assert values["attention-causal"] == [0, 0]
     assert values["attention-wmt-base"] == values["attention-wmt-big"] == []
+
+
+@pytest.mark.parametrize(("setting", "name"), [("beam", "beam"), ("checkpoints", "averaging")])
+def test_a_decoding_is_not_compared_with_itself(setting: str, name: str) -> None:
+    values, same = measured(made_up_rows()), measured(made_up_rows().assign(**{setting: 1}))
+    assert [claim for claim in values if values[claim] != same[claim]] == [f"attention-{name}"]
+    assert same[f"attention-{name}"] == []
+
+
+def test_one_head_has_to_cost_half_of_the_papers_perplexity() -> None:
+    (claim,) = (claim for claim in claims.CLAIMS if claim.id == "attention-heads-perplexity")
+    assert claim.same_direction is not None
+    assert [claim.holds(v) for v in (-0.1, 0.1, 0.2)] == [False, False, True]
+    assert [claim.same_direction(v) for v in (-0.1, 0.1)] == [False, True]
 
 
 def test_claims_about_dates_are_not_about_bleu() -> None:

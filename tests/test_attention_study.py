@@ -371,7 +371,7 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path: Path, monkeypatch: pyt
 
 
 def test_every_claim_has_something_to_measure(rows: pd.DataFrame) -> None:
-    ledger = judge(CLAIMS, rows, "random", seeds=1)
+    ledger = judge(CLAIMS, rows, "random")
     assert (ledger["n"] == 1).all()
     assert np.isfinite(ledger["measured"]).all()
     assert ledger["id"].str.startswith("attention-study-").all()
@@ -380,7 +380,7 @@ def test_every_claim_has_something_to_measure(rows: pd.DataFrame) -> None:
 
 
 def test_without_the_study_nothing_is_measured(rows: pd.DataFrame) -> None:
-    ledger = judge(CLAIMS, rows[rows["stage"] == "train"], "random", seeds=1)
+    ledger = judge(CLAIMS, rows[rows["stage"] == "train"], "random")
     assert (ledger["verdict"] == "not tested at this scale").all()
 
 
@@ -431,7 +431,7 @@ def made_up(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_claims_read_the_rows_that_they_name(rows: pd.DataFrame) -> None:
-    measured = judge(CLAIMS, made_up(rows), "random", seeds=1).set_index("id")["measured"]
+    measured = judge(CLAIMS, made_up(rows), "random").set_index("id")["measured"]
     expected = {
         "temperature": 0.2 + 0.1 / 32,
         "hot": 0.6 * 64 / 63,
@@ -472,7 +472,7 @@ def test_claims_read_the_rows_that_they_name(rows: pd.DataFrame) -> None:
 
 
 def test_a_claim_is_not_reproduced_by_rows_that_contradict_it(rows: pd.DataFrame) -> None:
-    verdicts = judge(CLAIMS, made_up(rows), "random", seeds=1).set_index("id")["verdict"]
+    verdicts = judge(CLAIMS, made_up(rows), "random").set_index("id")["verdict"]
     wrong = ("hot", "variance", "jacobian-divided", "positions", "positions-logarithm", "post-layernorm", "count-layer")
     wrong += ("count-recurrent", "chain-attention", "chain-recurrent", "reach-recurrent")
     for name in wrong:

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from papers.resnet import cnn_study, cnn_study_figure
 from papers.resnet.cnn_study import CLAIMS, CONFIGURATIONS, DEEP, INITIALISATIONS, LAYERS, MAGNITUDES
 from papers.resnet.training import Split, images
-from papers.understanding_ml.neural_networks import ACTIVATIONS
 from shared import plot, tree
 from shared.claims import judge
 from shared.errors import Stopped
 from shared.experiment import Board, Job, Run, Setting
+from shared.layers.activation import ACTIVATIONS
 from shared.layers.combinators import Sequential
 from shared.layers.conv import Conv2d
 from shared.tree import Tree
@@ -230,15 +230,15 @@ def test_a_stopped_run_goes_on_to_the_same_rows(tmp_path: Path) -> None:
 
 
 def test_every_claim_has_something_to_measure(whole: Run) -> None:
-    ledger = judge(CLAIMS, table(whole), "digits", seeds=1)
+    ledger = judge(CLAIMS, table(whole), "digits")
     assert (ledger["n"] == 1).all()
     assert ledger["id"].str.startswith("resnet-cnn-").all()
 
 
 def test_a_seed_that_did_not_get_through_measures_nothing(whole: Run) -> None:
     rows = table(whole)
-    assert (judge(CLAIMS, rows[:-2], "digits", seeds=1)["n"] == 0).all()
-    assert (judge(CLAIMS, rows[rows["kind"] == "train"], "digits", seeds=1)["n"] == 0).all()
+    assert (judge(CLAIMS, rows[:-2], "digits")["n"] == 0).all()
+    assert (judge(CLAIMS, rows[rows["kind"] == "train"], "digits")["n"] == 0).all()
 
 
 def test_claims_read_the_rows_that_they_name(whole: Run) -> None:
@@ -253,7 +253,7 @@ def test_claims_read_the_rows_that_they_name(whole: Run) -> None:
     rows["derived_gradient"] = 0.16 ** (2 * (LAYERS - rows["layer"]))
     rows["loss"] = np.where(on, 1.0, 2.0) + np.where(small, 0.3, np.where(glorot, 0.2, 0.1)) / np.where(on, 2, 1)
     rows.loc[on & small & (rows["activation"] == "sigmoid").to_numpy(), "loss"] = 1.35
-    measured = judge(CLAIMS, rows, "digits", seeds=1).set_index("id")["measured"]
+    measured = judge(CLAIMS, rows, "digits").set_index("id")["measured"]
     expected = {
         "he-relu": 1,
         "glorot-relu": 0.5,
@@ -271,7 +271,7 @@ def test_claims_read_the_rows_that_they_name(whole: Run) -> None:
         assert np.isclose(measured[f"resnet-cnn-{name}"], value, rtol=1e-5), name
     assert len(measured) == len(expected)
     rows["loss"] = 2.4  # nothing learns: no insensitivity either
-    verdicts = judge(CLAIMS, rows, "digits", seeds=1).set_index("id")["verdict"]
+    verdicts = judge(CLAIMS, rows, "digits").set_index("id")["verdict"]
     assert verdicts[["resnet-cnn-bn-insensitive", "resnet-cnn-bn-insensitive-all"]].eq("not reproduced").all()
 
 

@@ -467,6 +467,25 @@ def test_a_claim_about_levels_that_were_not_reached_is_not_tested() -> None:
     assert [claim.id for claim in claims.CLAIMS if claim.measure(few)] == []
 
 
+@pytest.mark.parametrize(
+    ("p_m", "name"),
+    [
+        (1.85, "lt-fig4c-iterative-better"),
+        (1.85, "lt-fig4c-iterative-better-mean"),
+        (21.07, "lt-fig4c-one-shot-faster"),
+        (6.95, "lt-fig4c-one-shot-accuracy"),
+    ],
+)
+def test_a_trial_that_lost_a_level_counts_for_no_claim_on_every_level(p_m: float, name: str) -> None:
+    rows = made_up_rows()
+    at_level = (100 * rows["weights_left"] / p_m - 1).abs() < 0.01
+    lost = at_level & rows["network"].isin(["one-shot", "random"])
+    (claim,) = (claim for claim in claims.CLAIMS if claim.id == name)
+    assert lost.any()
+    assert len(claim.measure(rows[~(lost & (rows["seed"] == 0))])) == 2
+    assert claim.measure(rows[~lost]) == []
+
+
 def made_up_curves(levels: int, n_x: int) -> dict[str, np.ndarray]:
     return {"iteration": np.array([10, 20]), "dense 100": np.ones((3, 2)), "pixels": np.ones((levels, n_x))}
 

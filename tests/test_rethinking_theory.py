@@ -640,7 +640,7 @@ def test_same_seed_same_rows_and_another_seed_others(tmp_path: Path) -> None:
 
 
 def test_every_claim_of_the_embedded_data_has_something_to_measure(rows: pd.DataFrame) -> None:
-    ledger = judge(section5_claims.CLAIMS, rows, "digits", seeds=2).set_index("id")
+    ledger = judge(section5_claims.CLAIMS, rows, "digits").set_index("id")
     untested = ledger.index[ledger["verdict"] == "not tested at this scale"]
     assert set(untested) == {name for name in ledger.index if name.startswith(("rethinking-mnist", "rethinking-cifar"))}
     tested = ledger.drop(index=untested)
@@ -649,10 +649,10 @@ def test_every_claim_of_the_embedded_data_has_something_to_measure(rows: pd.Data
 
 
 def test_rows_of_other_stages_alone_measure_nothing(rows: pd.DataFrame) -> None:
-    ledger = judge(section5_claims.CLAIMS, rows[rows["stage"] == "train"], "digits", seeds=2)
+    ledger = judge(section5_claims.CLAIMS, rows[rows["stage"] == "train"], "digits")
     assert (ledger["n"] == 0).all()
     alone = rows[rows["stage"] == "train"].dropna(axis=1, how="all")
-    assert (judge(section5_claims.CLAIMS, alone, "digits", seeds=2)["n"] == 0).all()
+    assert (judge(section5_claims.CLAIMS, alone, "digits")["n"] == 0).all()
 
 
 def test_claims_read_the_rows_that_they_name(rows: pd.DataFrame) -> None:
@@ -676,7 +676,7 @@ def test_claims_read_the_rows_that_they_name(rows: pd.DataFrame) -> None:
     rows.loc[nets, "gap"] = 0.1
     rows.loc[nets, ["parameter_bound", "frobenius", "spectral", "spectral_from_start"]] = [4.0, 5.0, 6.0, 7.0]
     rows.loc[nets & (rows["p"] == 1), ["frobenius", "spectral", "spectral_from_start"]] = [50.0, 120.0, 3.5]
-    ledger = judge(section5_claims.CLAIMS, rows, "digits", seeds=2).set_index("id")
+    ledger = judge(section5_claims.CLAIMS, rows, "digits").set_index("id")
     expected = {
         "kernel-interpolates": 0.5,
         "kernel-residual": 0.25,
@@ -719,7 +719,7 @@ def test_the_papers_sizes_are_what_its_numbers_are_compared_with(rows: pd.DataFr
     whole = pixels.assign(data="mnist", n=60_000, test_error=1.25, norm=250.0)
     colour = pixels.assign(data="cifar10", n=50_000, test_error=20.0)
     filtered = colour.assign(filters=32_000)
-    ledger = judge(section5_claims.CLAIMS, pd.concat([rows, whole, colour, filtered]), "mnist", seeds=2).set_index("id")
+    ledger = judge(section5_claims.CLAIMS, pd.concat([rows, whole, colour, filtered]), "mnist").set_index("id")
     verdicts = ledger["verdict"]
     assert verdicts["rethinking-mnist-pixels"] == "reproduced"
     assert verdicts["rethinking-mnist-norm"] == "not reproduced"

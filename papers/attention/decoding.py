@@ -116,9 +116,10 @@ def beam_search(model: Transformer, p: Tree, source: Tokens, beam: int = 4, alph
     r"""The best finished hypothesis for each row of source (N, S), by log p(Y | source) / lp(Y). Section 6.1.
 
     At every length the ``beam`` most probable hypotheses are looked at: those that end there are finished, and are made
-    up for by the next ones that do not. A search ends with ``beam`` finished hypotheses or, as early as this can be
-    known, when none of those that go on can become the best: log p only falls and lp only rises, so none will ever
-    score more than log p / lp(longest). beam=1 is ``greedy``.
+    up for by the next ones that do not. A search ends with ``beam`` finished hypotheses, fairseq's rule, even where one
+    that goes on could still become the best: a sure model can lose the right translation to junk that ends early. It
+    also ends, as early as this can be known, when none that goes on can become the best: log p only falls and lp only
+    rises, so none will ever score more than log p / lp(longest). beam=1 is ``greedy``.
     """
     if beam < 1:
         raise ValueError(f"beam={beam}: must be at least 1")

@@ -8,15 +8,21 @@ from shared.tree import Array, Tree
 
 
 def leak(model: Transformer, p: Tree, batch: Batch) -> float:
-    """By how much a decoder's output changes at most, at any position, when all later tokens become other ones."""
+    """By how much a decoder's output changes at most, at any position, when all later tokens become other ones.
+
+    NaN where an output is; ValueError when no position has a later token.
+    """
+    length = batch.decoder_input.shape[1]
+    if length < 2:
+        raise ValueError(f"a decoder input of length {length}: must have at least 2 positions")
     memory, _ = model.encode(p, batch.source)
     kept = not_padding(batch.source)
     outputs, _ = model.decode(p, batch.decoder_input, memory, kept)
-    changes = [0.0]
-    for t in range(1, batch.decoder_input.shape[1]):
+    changes: list[float] = []
+    for t in range(1, length):
         changed, _ = model.decode(p, others(batch.decoder_input, t, model.vocabulary), memory, kept)
         changes.append(float(np.abs(changed - outputs)[:, :t].max()))
-    return max(changes)
+    return float(np.max(changes))
 
 
 def others(tokens: Tokens, start: int, vocabulary: int) -> Tokens:

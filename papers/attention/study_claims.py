@@ -265,7 +265,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "post-layernorm",
-        "Section 3.1",
+        "Our control",
         "LayerNorm behind the sum keeps E[x^2] = 1 (largest difference over 24 layers)",
         signals("depth", lambda rows: float(abs(series(rows, "layer", "square", norm="post").loc[1:] - 1).max())),
         between(0, 1e-3),
@@ -281,7 +281,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "training-none",
-        "Section 3.1",
+        "Our control",
         "Six and six layers without LayerNorm stay above guessing (last training loss, nats a token)",
         signals("training", last_loss("none")),
         between(CHANCE, inf),
@@ -289,7 +289,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "training-post",
-        "Section 3.1",
+        "Our control",
         "With it they learn (last training loss, nats a token)",
         signals("training", last_loss("post")),
         between(0, CHANCE),
@@ -297,7 +297,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "training-pre",
-        f"{XIONG}, abstract",
+        f"After {XIONG}",
         "Without warm-up, pre-LN learns faster than post-LN (difference of the last training losses, nats a token)",
         signals("training", lambda rows: last_loss("post")(rows) - last_loss("pre")(rows)),
         between(0.1, inf),
@@ -305,7 +305,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "post-depth",
-        f"{XIONG}, theorem 1",
+        f"Derived: the last LayerNorm ({XIONG}, theorem 1)",
         "Post-LN: the last layer's gradient does not shrink with the number of layers (exponent, 2 to 12)",
         signals("gradients", last_layer("post")),
         within(0, 0.15),
@@ -313,7 +313,7 @@ NORMALISATION: Sequence[Claim] = (
     ),
     claim(
         "pre-depth",
-        f"{XIONG}, theorem 1",
+        f"Derived: the last LayerNorm ({XIONG}, theorem 1)",
         "Pre-LN: it falls as 1/sqrt(layers) (exponent, 2 to 12)",
         signals("gradients", last_layer("pre")),
         within(-0.5, 0.15),

@@ -5,7 +5,8 @@ together; ``of_means`` and ``of_curves`` add how far apart the trials are.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from operator import sub, truediv
 from statistics import fmean
 from typing import Any
@@ -138,26 +139,29 @@ def lowest_training_accuracy(rows: Rows) -> float:
     return float(own["final_train"].min())
 
 
-def iterative_over_one_shot(over_levels: Callable[[Iterable[float]], float]) -> Statistic:
-    """How much more accurate iterative tickets are than one-shot ones, in points: one number for P_m <= 10 %."""
+def iterative_over_one_shot(over_levels: Callable[["pd.Series[float]"], float]) -> Statistic:
+    """How much more accurate iterative tickets are than one-shot ones, in points: one number for P_m <= 10 %.
+
+    NaN where a network of these levels was lost to divergence, and so are the two statistics below.
+    """
 
     def value(rows: Rows) -> float:
         difference = by_level(rows, "ticket", "test") - by_level(rows, "one-shot", "test")
-        return float(over_levels(difference[within(rows, 0, 10)]))
+        return float(over_levels(difference.reindex(within(rows, 0, 10))))
 
     return value
 
 
 def one_shot_slowest(rows: Rows) -> float:
     """The largest early-stop ratio of one-shot tickets to the dense network over 67.5 >= P_m >= 17.6 %."""
-    stops = by_level(rows, "one-shot", "early_stop")[within(rows, 17.6, 67.5)]
-    return float(stops.max() / dense_mean(rows, "early_stop"))
+    stops = by_level(rows, "one-shot", "early_stop").reindex(within(rows, 17.6, 67.5))
+    return float(stops.max(skipna=False) / dense_mean(rows, "early_stop"))
 
 
 def one_shot_least_accurate(rows: Rows) -> float:
     """The smallest gain of one-shot tickets over the dense network over 95.0 >= P_m >= 5.17 %, in points."""
-    accuracy = by_level(rows, "one-shot", "test")[within(rows, 5.17, 95.0)]
-    return float(accuracy.min() - dense_mean(rows, "test"))
+    accuracy = by_level(rows, "one-shot", "test").reindex(within(rows, 5.17, 95.0))
+    return float(accuracy.min(skipna=False) - dense_mean(rows, "test"))
 
 
 CLAIMS: Sequence[Claim] = (
@@ -318,7 +322,10 @@ CLAIMS: Sequence[Claim] = (
             holds=lambda points: points > 0,
             tolerance="> 0",
         )
-        for suffix, which, over_levels in (("", "smallest", min), ("-mean", "mean", fmean))
+        for suffix, which, over_levels in (
+            ("", "smallest", partial(pd.Series.min, skipna=False)),
+            ("-mean", "mean", fmean),
+        )
     ),
     Claim(
         id="lt-fig4c-one-shot-faster",

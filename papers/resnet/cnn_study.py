@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from papers.resnet.training import TRAIN, Split, gradient, images
-from papers.understanding_ml.neural_networks import ACTIVATIONS
+from papers.resnet.training import Split, images
 from shared import tree
 from shared.claims import Claim, per_seed
+from shared.classification import TRAIN, gradient
 from shared.experiment import Job, Run
 from shared.init import Initializer, Normal, fans, glorot_normal, he_normal
+from shared.layers.activation import ACTIVATIONS
 from shared.layers.base import Layer
 from shared.layers.combinators import Sequential
 from shared.layers.conv import Conv2d

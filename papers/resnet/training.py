@@ -9,18 +9,16 @@ from papers.resnet.model import resnet
 from papers.resnet.probes import kernel_norms, responses
 from shared import tree
 from shared.augment import random_crop, random_flip
+from shared.classification import gradient
 from shared.datasets import load
 from shared.errors import BadRequest
 from shared.experiment import Job, Run
-from shared.layers.base import Mode
 from shared.layers.combinators import Sequential
-from shared.losses import softmax_cross_entropy
 from shared.minibatch import minibatches
 from shared.optim import Momentum
 from shared.schedules import Steps
 from shared.tree import Array, Tree
 
-TRAIN = Mode(train=True)
 CROP = {"cifar10": 4, "digits": 1}  # pixels of border around a training image before a random crop
 MIRRORED = {"cifar10": True, "digits": False}  # a mirrored digit is none
 WARM_UP = 0.1, 80.0  # the learning rate's factor, until the training error in percent is below
@@ -148,14 +146,6 @@ def first_layer(name: str, values: Array) -> dict[str, float]:
     """The first layer's of values (2, layers), at the start and at the end of training, over the median layer's."""
     start, end = values[:, 0] / np.median(values, axis=1)
     return {f"first_{name}_at_start": start, f"first_{name}_at_end": end}
-
-
-def gradient(net: Sequential, p: Tree, x: Array, y: Array) -> tuple[Array, Array, Tree]:
-    """(loss in nats (N,), whether it is wrong (N,), gradient of the mean loss) in train mode."""
-    logits, pullback = net(p, x, TRAIN)
-    loss, loss_pullback = softmax_cross_entropy(logits, y)
-    _, grads = pullback(loss_pullback(np.full_like(loss, 1 / len(y))))
-    return loss, logits.argmax(1) != y, grads
 
 
 def augmented(x: Array, data: str, rng: np.random.Generator) -> Array:

@@ -20,17 +20,16 @@ from papers.rethinking_generalization.data import (
 )
 from papers.rethinking_generalization.model import network
 from shared import tree
+from shared.classification import gradient
 from shared.datasets import Dataset
 from shared.errors import BadRequest, RunError
 from shared.experiment import Job, Run, read_json
-from shared.layers.base import Mode
 from shared.layers.combinators import Sequential
 from shared.losses import softmax_cross_entropy
 from shared.minibatch import minibatches
 from shared.optim import Momentum
 from shared.tree import Array, Tree
 
-TRAIN = Mode(train=True)
 MOMENTUM = 0.9
 CHUNK = 500  # images a forward pass in evaluation
 
@@ -189,14 +188,6 @@ def train(job: Job, run: Run) -> None:
 def rate(job: Job, step: int) -> float:
     """The learning rate, times ``decay`` after every ``decay_every`` steps."""
     return float(job["learning_rate"] * job["decay"] ** (step // job["decay_every"]))
-
-
-def gradient(net: Sequential, p: Tree, x: Array, y: Array) -> tuple[Array, Array, Tree]:
-    """(loss in nats (N,), whether it is wrong (N,), gradient of the mean loss) in train mode."""
-    logits, pullback = net(p, x, TRAIN)
-    loss, loss_pullback = softmax_cross_entropy(logits, y)
-    _, grads = pullback(loss_pullback(np.full_like(loss, 1 / len(y))))
-    return loss, logits.argmax(1) != y, grads
 
 
 def cropped(job: Job) -> Callable[[Array, np.random.Generator], Array]:

@@ -161,12 +161,13 @@ def linear(a: Array, b: Array, t: Array) -> Array:
 
 
 def spherical(a: Array, b: Array, t: Array) -> Array:
-    r"""Shoemake's slerp, (sin((1-t) w) a + sin(t w) b) / sin w, w the angle between a and b; linear at w = 0 and pi.
+    r"""Shoemake's slerp, (sin((1-t) w) a + sin(t w) b) / sin w, w the angle between a and b.
 
+    Linear at w = 0 and pi, and where a or b is zero: there is no angle.
     Under N(0, I) the mass lies near the sphere of radius sqrt(n_z); a straight line cuts through its empty inside.
     """
-    cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-    w = np.arccos(np.clip(cosine, -1, 1))
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    w = np.arccos(np.clip(a @ b / norms, -1, 1)) if norms else 0.0
     if np.sin(w) < 1e-6:
         return linear(a, b, t)
     return ((np.sin((1 - t) * w) * a + np.sin(t * w) * b) / np.sin(w)).astype(a.dtype)

@@ -13,17 +13,31 @@ ORDER = (3, 5, 10, 20)
 Rows = pd.DataFrame
 
 
+def on_grey(rows: Rows, *stages: str) -> Rows:
+    """The rows of these stages on the headline's data."""
+    data = rows["data"].iloc[0].removesuffix("-binarised")
+    return rows[rows["stage"].isin(stages) & (rows["data"] == data)]
+
+
 def curves(rows: Rows) -> Rows:
     """The rows of Figure 2's curves: trainings on the headline's data."""
-    data = rows["data"].iloc[0].removesuffix("-binarised")
-    return rows[(rows["stage"] == "train") & (rows["data"] == data)]
+    return on_grey(rows, "train")
+
+
+def compared_sizes(rows: Rows) -> list[int]:
+    """Figure 2's latent sizes, also those that a training lost to divergence.
+
+    A size of the pictures alone has only AEVB, and only the first seed.
+    """
+    tried = on_grey(rows, "pilot", "train")
+    several = tried.groupby("latent")["seed"].transform("nunique") > 1
+    return sorted(tried.loc[several | (tried["method"] == "wake-sleep"), "latent"].unique())
 
 
 def compared(rows: Rows) -> Rows:
-    """Those of the latent sizes that both methods have."""
+    """The rows of Figure 2's curves of the compared sizes."""
     own = curves(rows)
-    both = set(own.loc[own["method"] == "aevb", "latent"]) & set(own.loc[own["method"] == "wake-sleep", "latent"])
-    return own[own["latent"].isin(both)]
+    return own[own["latent"].isin(compared_sizes(rows))]
 
 
 def final(rows: Rows, split: str = "test", method: str = "aevb") -> "pd.Series[float]":
@@ -34,12 +48,13 @@ def final(rows: Rows, split: str = "test", method: str = "aevb") -> "pd.Series[f
 
 def margin_over_wake_sleep(rows: Rows) -> list[float]:
     """The smallest L_test(AEVB) - L_test(wake-sleep) over every N_z and every mark, in nats."""
+    sizes = compared_sizes(rows)
 
     def smallest(seed: Rows) -> float | None:
-        budget = seed["steps"] * seed["batch_size"]
-        marked = seed[seed["samples"].isin([round(mark * budget.iloc[0]) for mark in MARKS])]
-        table = marked.pivot_table(index=["latent", "samples"], columns="method", values="test")
-        table = table.reindex(columns=["aevb", "wake-sleep"])  # one is missing where it diverged early
+        steps, batch_size = seed["steps"].iloc[0], seed["batch_size"].iloc[0]
+        wanted = pd.MultiIndex.from_product([sizes, [round(mark * steps) * batch_size for mark in MARKS]])
+        table = seed.pivot_table(index=["latent", "samples"], columns="method", values="test")
+        table = table.reindex(index=wanted, columns=["aevb", "wake-sleep"])  # NaN where a training diverged
         gaps = table["aevb"] - table["wake-sleep"]
         return None if gaps.isna().any() else float(gaps.min())
 
@@ -48,14 +63,18 @@ def margin_over_wake_sleep(rows: Rows) -> list[float]:
 
 def share_of_samples(rows: Rows) -> list[float]:
     """The largest share, over N_z, of wake-sleep's samples with which AEVB reaches wake-sleep's final test bound."""
+    sizes = set(compared_sizes(rows))
 
     def largest(seed: Rows) -> float | None:
+        targets = final(seed, method="wake-sleep")
+        if not sizes <= set(targets.index) & set(final(seed).index):
+            return None
         shares = []
-        for latent, target in final(seed, method="wake-sleep").items():
+        for latent, target in targets.items():
             aevb = seed[(seed["method"] == "aevb") & (seed["latent"] == latent)]
             reached = aevb[aevb["test"] >= target]["samples"]
             shares.append(reached.min() / aevb["samples"].max() if len(reached) else float("inf"))
-        return max(shares) if shares else None
+        return max(shares)
 
     return per_seed(compared(rows), largest)
 
@@ -90,8 +109,7 @@ def analysed(measure: Callable[[Rows], float], *latent: int) -> Callable[[Rows],
     """A measurement on the rows of the analyses of one seed's networks (those of the given latent sizes)."""
 
     def per_seed_of(rows: Rows) -> list[float]:
-        data = rows["data"].iloc[0].removesuffix("-binarised")
-        own = rows[(rows["stage"] == "analysis") & (rows["data"] == data)]
+        own = on_grey(rows, "analysis")
         if latent:
             own = own[own["latent"].isin(latent)]
         return per_seed(own, measure)
@@ -129,8 +147,12 @@ CLAIMS: Sequence[Claim] = (
     *(
         Claim(
             id=f"vae-fig2-nz{low}-nz{high}",
-            source="Figure 2",
-            statement=f"The final test bound rises from N_z = {low} to {high} (nats)",
+            source="Our expectation for Figure 2",
+            statement=(
+                f"The final test bound rises from N_z = {low} to {high} (nats)"
+                if high < 20
+                else f"The final test bound does not fall from N_z = {low} to {high} by more than a nat (nats)"
+            ),
             measure=step_up(low, high),
             holds=(lambda nats: nats > 0) if high < 20 else (lambda nats: nats >= -1),
             tolerance="> 0" if high < 20 else ">= -1 (equal within a nat counts)",
@@ -140,7 +162,7 @@ CLAIMS: Sequence[Claim] = (
     Claim(
         id="vae-fig2-no-overfit-bound",
         source="Figure 2, section 5",
-        statement="Superfluous latents do not hurt: final test bound at N_z = 200 against N_z = 20 (nats)",
+        statement="Superfluous latents cost at most 3 nats: final test bound at N_z = 200 minus that at N_z = 20",
         measure=step_up(20, 200),
         holds=lambda nats: nats >= -3,
         tolerance=">= -3",
@@ -176,12 +198,12 @@ CLAIMS: Sequence[Claim] = (
         statement="Importance-sampled log p(x) is above the bound on the same points (smallest difference, nats)",
         measure=analysed(lambda seed: float((seed["log_px"] - seed["bound"]).min())),
         holds=lambda nats: nats > 0,
-        tolerance="> 0, at 1,000 samples a point",
+        tolerance="> 0",
     ),
     Claim(
         id="vae-grey-or-binarised",
         source="Figure 2, our extra",
-        statement="Final test bound on binarised minus grey pixels, one N_z, first seed: several nats, not one scale",
+        statement="Final test bound on binarised minus grey pixels, one N_z, first seed: at least 2 nats apart",
         measure=binarised_difference,
         holds=lambda nats: abs(nats) >= 2,
         tolerance="absolute difference >= 2 nats",

@@ -62,7 +62,7 @@ def limits(own: pd.DataFrame) -> tuple[float, float]:
     return low - 4 * (high - low), high + 0.5 * (high - low)
 
 
-def samples(pictures: Mapping[str, Array], data: str) -> Figure:
+def samples(pictures: Mapping[str, Array], data: str, seed: int) -> Figure:
     """Figure 5: the decoder's means for z from the prior, one block a latent size."""
     blocks = {int(name.split("_")[1]): p for name, p in sorted(pictures.items()) if name.startswith("samples_")}
     figure = Figure(figsize=(2.6 * len(blocks) + 0.2, 3.2), layout="constrained")
@@ -70,21 +70,21 @@ def samples(pictures: Mapping[str, Array], data: str) -> Figure:
     for axes, latent in zip(row, sorted(blocks), strict=True):
         images = blocks[latent]
         plot.show(axes, plot.tiles(images.reshape(10, 10, -1), side(images)), f"$N_z = {latent}$")
-    plot.caption(figure, [f"Figure 5: E[x|z] for z ~ N(0, I). Data: {data}, seed 0."])
+    plot.caption(figure, [f"Figure 5: E[x|z] for z ~ N(0, I). Data: {data}, seed {seed}."])
     return figure
 
 
-def manifold(pictures: Mapping[str, Array], data: str) -> Figure:
+def manifold(pictures: Mapping[str, Array], data: str, seed: int) -> Figure:
     """Figure 4: the learned 2-D manifold, the unit square sent through the inverse Gaussian CDF."""
     images = pictures["manifold"]
     figure = Figure(figsize=(6, 6.4), layout="constrained")
     picture = plot.tiles(images, side(images), pad=0 if side(images) > 8 else 2)
     plot.show(figure.subplots(), picture, "$z_1$ to the right, $z_2$ upwards: quantiles 0.025 to 0.975")
-    plot.caption(figure, [f"Figure 4: E[x|z] for $N_z = 2$. Data: {data}, seed 0."])
+    plot.caption(figure, [f"Figure 4: E[x|z] for $N_z = 2$. Data: {data}, seed {seed}."])
     return figure
 
 
-def interpolation(pictures: Mapping[str, Array], data: str) -> Figure:
+def interpolation(pictures: Mapping[str, Array], data: str, seed: int) -> Figure:
     """Between test images through the latent space, along the chord and along the great circle."""
     latent, images = next(
         (int(name.split("_")[1]), p) for name, p in sorted(pictures.items()) if name.startswith("interpolation_")
@@ -93,11 +93,11 @@ def interpolation(pictures: Mapping[str, Array], data: str) -> Figure:
     figure = Figure(figsize=(6.5, 0.68 * pairs * kinds + 0.6), layout="constrained")
     rows = images.reshape(pairs * kinds, stops, -1)
     plot.show(figure.subplots(), plot.tiles(rows, side(images)), "for each pair: linear above, spherical below")
-    plot.caption(figure, [f"E[x|z] between the codes of two test images, $N_z = {latent}$. Data: {data}, seed 0."])
+    plot.caption(figure, [f"E[x|z] between the codes of two test images, $N_z = {latent}$. Data: {data}, seed {seed}."])
     return figure
 
 
-def active_units(pictures: Mapping[str, Array], data: str) -> Figure:
+def active_units(pictures: Mapping[str, Array], data: str, seed: int) -> Figure:
     """The KL of every latent unit, sorted: what superfluous latents do."""
     with plt.rc_context(plot.STYLE):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
@@ -111,7 +111,7 @@ def active_units(pictures: Mapping[str, Array], data: str) -> Figure:
             xscale="log", yscale="log", xlabel="latent unit, by rank", ylabel="KL of the unit (nats, mean over test)"
         )
         axes.legend()
-        plot.caption(figure, [f"Units above the dotted line (0.01 nats) count as active. Data: {data}, seed 0."])
+        plot.caption(figure, [f"Units above the dotted line (0.01 nats) count as active. Data: {data}, seed {seed}."])
     return figure
 
 

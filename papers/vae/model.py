@@ -9,7 +9,7 @@ Symbols and equation numbers are the paper's. One hidden tanh layer each side (a
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -30,13 +30,20 @@ def sigmoid(s: Array) -> Array:
 
 @dataclass(frozen=True)
 class VAE:
-    """Data x (N, n_x) in [0, 1], n_h hidden units each side, z (N, n_z). Parameters start at N(0, std^2)."""
+    """Data x (N, n_x) in [0, 1], n_h hidden units each side, z (N, n_z). Parameters start at N(0, std^2).
+
+    ValueError for a likelihood that is not one of ``Likelihood``.
+    """
 
     n_x: int
     n_h: int
     n_z: int
     likelihood: Likelihood = "bernoulli"
     std: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.likelihood not in (choices := get_args(Likelihood)):
+            raise ValueError(f"VAE: likelihood must be one of {', '.join(choices)}, got {self.likelihood}")
 
     @property
     def encoder(self) -> Sequential:

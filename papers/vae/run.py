@@ -87,7 +87,7 @@ def draw(
     figures = {"headline": figure.headline(rows, data)}
     for name in ("samples", "manifold", "interpolation", "active_units"):
         if name != "manifold" or "manifold" in pictures:
-            figures[name] = getattr(figure, name)(pictures, data)
+            figures[name] = getattr(figure, name)(pictures, data, config.seeds[0])
     return {f"{name}.png": plot.png(drawn) for name, drawn in figures.items()} | {"pictures.npz": packed(pictures)}
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from shared.layers.base import EVAL, Mode, Pullback
+from shared.layers.base import EVAL, Layer, Mode, Pullback
 from shared.threads import elementwise
 from shared.tree import Array, Tree
 
@@ -255,3 +255,13 @@ class Softmax(Activation):
             return dx, {}
 
         return y, pullback
+
+
+# Those that are compared with each other, by name.
+ACTIVATIONS: dict[str, Layer] = {
+    "relu": ReLU(),
+    "leaky relu": LeakyReLU(0.2),  # steep enough for its gain to differ from ReLU's
+    "sigmoid": Sigmoid(),
+    "tanh": Tanh(),
+    "gelu": GELU(),
+}
