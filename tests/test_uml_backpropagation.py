@@ -31,6 +31,7 @@ from papers.understanding_ml.backpropagation import (
 )
 from papers.understanding_ml.jacobian import complex_step
 from papers.understanding_ml.studies.backpropagation import (
+    apart,
     counted,
     crossover,
     forward_pass,
@@ -483,3 +484,10 @@ def test_crossover_is_read_between_the_sizes() -> None:
     assert crossover(rows) == pytest.approx(4)
     rows["reverse"] = [8.0, 1.0, 2.0, 4.0]
     assert crossover(rows) == pytest.approx(2)
+
+
+def test_a_gradient_that_is_nan_is_apart_from_every_other() -> None:
+    p = {"1": {"W": np.zeros((2, 2)), "b": np.ones(2)}}
+    q = {"1": {"W": np.full((2, 2), np.nan), "b": np.ones(2)}}
+    assert apart(p, p) == 0
+    assert np.isnan([apart(p, q), apart(q, p), apart(q, q)]).all()

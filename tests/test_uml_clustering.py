@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.metrics.cluster import contingency_matrix
 
-from papers.understanding_ml.clustering import fill, kmeans, lloyd, nearest, objective, plus_plus, purity, uniform
+from papers.understanding_ml.clustering import (
+    fill,
+    kmeans,
+    lloyd,
+    means,
+    nearest,
+    objective,
+    plus_plus,
+    purity,
+    uniform,
+)
 from shared.datasets import load
 
 SEEDINGS = pytest.mark.parametrize("seeding", [uniform, plus_plus])
@@ -109,6 +119,10 @@ def test_plus_plus_takes_duplicates_once_and_any_type() -> None:
     seeds = plus_plus(X, 3, np.random.default_rng(0))
     assert len(np.unique(seeds, axis=0)) == 3
     assert kmeans(X, 3, np.random.default_rng(0), restarts=1).objectives[-1] < 1e-20
+    start = uniform(X[-3:], 3, np.random.default_rng(0))
+    np.testing.assert_array_equal(nearest(X[-3:], start), [np.argmax((start == x).all(1)) for x in X[-3:]])
+    assert objective(X[-3:], X[:1], np.zeros(3, int)) == 200**2 + 255**2
+    np.testing.assert_allclose(means(np.full((50, 2), 99, np.uint8), np.arange(50) % 2, 2), np.full((2, 2), 99))
     assert plus_plus(X.astype(np.float32) / 7, 3, np.random.default_rng(0)).shape == (3, 2)
 
 
@@ -122,6 +136,7 @@ def test_more_restarts_are_not_worse_and_the_rng_decides(seeding: Callable[..., 
 
 def test_purity_is_the_share_of_the_majority() -> None:
     assert purity(np.array([0, 0, 0, 2, 2]), np.array([7, 7, 1, 1, 1])) == 0.8
+    assert purity(np.array([-1, -1, 0, 1, 1]), np.array([0, 0, 2, 1, 1])) == 1
     digits = load("digits")
     X = digits.train_images.reshape(-1, 64) / 16
     labels = kmeans(X, 10, np.random.default_rng(0), restarts=2).labels

@@ -251,6 +251,10 @@ def test_features_that_a_model_does_not_take() -> None:
         predict(bernoulli_naive_bayes(X > 20, y), X)
     with pytest.raises(ValueError, match="smoothing=0: must be above 0"):
         bernoulli_naive_bayes(X > 20, y, smoothing=0)
+    with pytest.raises(ValueError, match="smoothing=inf: must be above 0 and finite"):
+        bernoulli_naive_bayes(X > 20, y, smoothing=np.inf)
+    with pytest.raises(ValueError, match="smoothing=1e-17: too small"):
+        bernoulli_naive_bayes(np.ones(X.shape), y, smoothing=1e-17)
     in_one = X.copy()
     in_one[y == "b", 2] = 0.1
     with pytest.raises(ValueError, match="feature 2 is constant within a class"):

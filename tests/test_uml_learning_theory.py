@@ -159,6 +159,16 @@ def test_points_not_in_general_position() -> None:
         dichotomies(np.array([[1.0, 0], [0, 1], [2, 0]]))
     with pytest.raises(ValueError, match="1 of them lie"):
         dichotomies(np.array([[1.0], [0.0]]))
+    for X in ([[1.0, 2], [-0.1, -0.2]], [[0.0, 0]]):
+        with pytest.raises(ValueError, match="one is 0, or two lie on a line through the origin"):
+            halfspace_gap(np.array(X), np.ones(len(X)), np.ones(2), 0)
+
+
+def test_bytes_do_not_wrap_around() -> None:
+    X, y, w = np.array([[3, 1], [1, 200]], np.uint8), np.array([1, -1], np.int8), np.ones(2)
+    assert halfspace_gap(X, y, w, 0.1) == halfspace_gap(X.astype(float), y, w, 0.1)
+    many = np.full((500, 1), 200, np.uint8)
+    np.testing.assert_array_equal(linear_rademacher(many, 1.0, np.ones((1, 500), np.int8)), [200])
 
 
 def test_bad_input() -> None:

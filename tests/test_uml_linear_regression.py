@@ -160,6 +160,16 @@ def test_the_noise_is_the_maximum_of_the_likelihood() -> None:
 
 def test_powers() -> None:
     np.testing.assert_array_equal(powers(np.array([0.0, 2.0]), 3), [[1, 0, 0, 0], [1, 2, 4, 8]])
+    np.testing.assert_array_equal(powers(np.array([200], np.uint8), 9)[0], 200.0 ** np.arange(10))
+
+
+@each_solver
+def test_bytes_do_not_wrap_around(solver: Solver) -> None:
+    X, y = np.array([[16], [1]], np.uint8), np.array([16, 1], np.uint8)
+    np.testing.assert_allclose(solver(X, y), [1])
+    np.testing.assert_allclose(solver(np.array([[True, False], [True, True]]), y), [16, -15])
+    np.testing.assert_allclose(list(gradient_descent(X, y, 1))[-1], [1])
+    assert noise_variance(X, y, np.array([2], np.uint8)) == pytest.approx((16**2 + 1) / 2)
 
 
 @pytest.mark.parametrize("method", [*SOLVERS, lambda X, y: next(gradient_descent(X, y, 1))])

@@ -44,6 +44,13 @@ def sklearn_weights(problem: Problem) -> np.ndarray:
     return model.fit(problem.X, problem.y).coef_.reshape(problem.shape)
 
 
+@pytest.mark.parametrize(("make", "y"), [(Binary, OVERLAPPING), (Multinomial, (OVERLAPPING + 1) // 2)])
+def test_bytes_do_not_wrap_around(make: Callable[..., Problem], y: np.ndarray) -> None:
+    grey, same = make(np.uint8(80) * X4.astype(np.uint8), y), make(80 * X4, y)
+    assert smoothness(grey) == smoothness(same)
+    np.testing.assert_array_equal(newton(grey)[-1], newton(same)[-1])
+
+
 @pytest.mark.parametrize("ridge", [0, 1e-3, 0.1, 10])
 @pytest.mark.parametrize("make", [binary, multinomial])
 def test_weights_are_scikit_learns(make: Callable[..., Problem], ridge: float) -> None:

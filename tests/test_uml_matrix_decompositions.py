@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import mpmath
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +31,9 @@ from papers.understanding_ml.linear_systems import (
     solve,
 )
 from papers.understanding_ml.qr import qr, reflector
+from papers.understanding_ml.studies.matrix_decompositions import CLAIMS, eigen_deviation, svd_deviation
 from papers.understanding_ml.svd import SVD, low_rank, power_iterates, rotation_scale_rotation, svd_jacobi, svd_power
+from shared.claims import judge
 
 ORACLE = 1e-10  # of the largest singular value
 ROUNDING = 1e-13
@@ -651,3 +654,19 @@ def test_arguments_are_left_alone(method: Callable[[np.ndarray], object]) -> Non
     A.flags.writeable = False
     method(A)
     np.testing.assert_array_equal(A, [[2, 1], [1, -3]])
+
+
+def test_vectors_that_are_nan_deviate() -> None:
+    A = gaussian(4, 4)
+    nan, found = np.full((4, 4), np.nan), svd_jacobi(A)
+    assert np.isnan(svd_deviation(A, SVD(nan, found.s, nan)))
+    S = A + A.T
+    assert np.isnan(eigen_deviation(S, Eigen(eigen_qr(S).values, nan)))
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(1e-6, "not reproduced"), (-1e-6, "not reproduced"), (0, "reproduced")])
+def test_equality_is_judged_by_the_worst_seed(off: float, verdict: str) -> None:
+    part = {"study": "matrix_decompositions", "part": "perturbations"}
+    rows = pd.DataFrame({**part, "seed": range(3), "random": 0.1, "worst": [1, 1 + off, 1]})
+    ledger = judge(CLAIMS, rows, "test").set_index("id")
+    assert ledger.loc["uml-condition-attained", "verdict"] == verdict

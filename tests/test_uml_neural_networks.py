@@ -8,7 +8,6 @@ from sklearn.datasets import make_moons
 from sklearn.neural_network import MLPClassifier
 
 from papers.understanding_ml.neural_networks import (
-    ACTIVATIONS,
     INITIALISATIONS,
     XOR,
     accuracy,
@@ -31,6 +30,7 @@ from papers.understanding_ml.perceptron import perceptron
 from shared import gradcheck, tree
 from shared.datasets import load
 from shared.errors import Diverged
+from shared.layers.activation import ACTIVATIONS
 from shared.layers.combinators import Sequential
 from shared.losses import softmax_cross_entropy
 from shared.optim import SGD, Adam

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.optimize
 from hypothesis import given, settings
@@ -47,8 +48,10 @@ from papers.understanding_ml.stochastic_gradient import (
     strongly_convex_step,
     suffix_average,
 )
+from papers.understanding_ml.studies.numerical_optimisation_claims import CLAIMS
 from papers.understanding_ml.worst_cases import Coin, Huber, Kink, chain, resisting
 from shared import gradcheck
+from shared.claims import judge
 from shared.errors import Diverged
 from shared.optim import SGD, Adagrad, Adam, Momentum, Nesterov, Optimizer, RMSProp
 
@@ -628,3 +631,11 @@ def test_bad_quadratics(A: np.ndarray, c: np.ndarray, message: str) -> None:
 def test_bad_arguments(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.9, "reproduced"), (1.1, "not reproduced")])
+def test_a_bound_is_judged_by_the_worst_seed(ratio: float, verdict: str) -> None:
+    part = {"study": "numerical_optimisation", "part": "kink"}
+    rows = pd.DataFrame({**part, "seed": range(3), "gap": [0.1, 0.1, ratio], "bound": 1.0})
+    ledger = judge(CLAIMS, rows, "test").set_index("id")
+    assert ledger.loc["uml-opt-strong-bound", "verdict"] == verdict

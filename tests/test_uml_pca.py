@@ -241,6 +241,8 @@ def test_the_constant_of_lemma_234_needs_small_eps() -> None:
 def test_distortion() -> None:
     W = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     np.testing.assert_allclose(distortion(W, np.array([[5.0, 0, 0], [0, 5, 0], [0, 0, 5], [1, 1, 0]])), [0, 3, 1, 1.5])
+    grey = np.random.default_rng(0).integers(1, 256, (9, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(distortion(np.eye(4), grey), np.zeros(9))
     assert distortion_bound(100, 300, 0.1) == pytest.approx(np.sqrt(6 * np.log(2000) / 300))
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from sklearn.svm import SVC
 
 from papers.understanding_ml import kernels
 from papers.understanding_ml.perceptron import perceptron
+from papers.understanding_ml.studies.svm import CLAIMS
 from papers.understanding_ml.svm import (
     Machine,
     duality_gap,
@@ -20,6 +22,7 @@ from papers.understanding_ml.svm import (
     pegasos_bound,
     smo,
 )
+from shared.claims import judge
 
 KERNELS: dict[str, tuple[kernels.Kernel, dict[str, Any]]] = {
     "linear": (kernels.linear, {"kernel": "linear"}),
@@ -141,6 +144,15 @@ def test_a_hard_margin_on_classes_that_are_not_separable(bias: bool) -> None:
     X, y = problem(0, flipped=5)
     with pytest.raises(ValueError, match=r"not separable with a margin of 0\.001 of the data's radius: use a finite C"):
         fit(X, y, bias=bias)
+
+
+@each_kernel
+def test_bytes_do_not_wrap_around(name: str) -> None:
+    X = np.random.default_rng(0).integers(0, 256, (20, 3), dtype=np.uint8)
+    y, floats, kernel = np.where(X[:, 0] > 127, 1, -1), X.astype(float), KERNELS[name][0]
+    np.testing.assert_array_equal(kernel(X, X[:5]), kernel(floats, floats[:5]))
+    machine = fit(floats / 256, y, kernel, C=10)
+    np.testing.assert_array_equal(machine(X), machine(floats))
 
 
 def test_too_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,3 +299,14 @@ def test_smo_keeps_the_sum_where_a_newton_step_has_nothing_left_to_do() -> None:
         y = np.where(X[:, 0] + rng.standard_normal(20) > 0, 1.0, -1.0)
         beta, _ = smo(kernels.rbf(1)(X, X), y, 1.0, True)
         assert abs(beta.sum()) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("id", "parts", "column"),
+    [("uml-svm-gap", ["gap"] * 3, "gap"), ("uml-svm-margin-bound", ["dimension", "size", "size"], "ratio")],
+)
+@pytest.mark.parametrize(("last", "verdict"), [(1e-9, "reproduced"), (np.nan, "not reproduced")])
+def test_a_nan_is_not_reproduced(id: str, parts: list[str], column: str, last: float, verdict: str) -> None:
+    rows = pd.DataFrame({"study": "svm", "part": parts, "seed": 0, column: [1e-9, 1e-9, last]})
+    ledger = judge([claim for claim in CLAIMS if claim.id == id], rows, "test")
+    assert ledger["verdict"].tolist() == [verdict]

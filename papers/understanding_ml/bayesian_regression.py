@@ -85,7 +85,7 @@ def log_evidence(X: Array, y: Array, alpha: float, beta: float) -> float:
     p(y) = p(y | w) p(w) / p(w | y) for every w, so also for w = m_N:
     m/2 log(beta / 2 pi) - beta/2 |y - X m_N|^2 + d/2 log alpha - alpha/2 |m_N|^2 - 1/2 log det(alpha I + beta X^T X).
     """
-    check(X, y)
+    X, y = check(X, y)
     positive(alpha=alpha, beta=beta)
     m, d = X.shape
     precision = alpha * np.eye(d) + beta * X.T @ X
@@ -104,7 +104,7 @@ def maximise_evidence(X: Array, y: Array, tolerance: float = 1e-10, rounds: int 
     In the basis of the singular vectors of X an update costs d operations.
     ValueError where there is no maximum: y is fitted without error, or as if there were nothing but noise.
     """
-    check(X, y)
+    X, y = check(X, y)
     m = len(y)
     U, s, _ = np.linalg.svd(X, full_matrices=False)
     projected = U.T @ y

@@ -48,7 +48,7 @@ def nearest(X: Array, centres: Array) -> Array:
 
 def objective(X: Array, centres: Array, labels: Array) -> float:
     """sum_i |x_i - mu_{labels_i}|^2, which is G where the labels are those of the nearest centres."""
-    residual = centres.take(labels, axis=0)
+    residual = centres.astype(float, copy=False).take(labels, axis=0)
     residual -= X
     return float(np.vdot(residual, residual))
 
@@ -73,7 +73,7 @@ def fill(X: Array, centres: Array, labels: Array) -> Array:
 
 def means(X: Array, labels: Array, k: int) -> Array:
     """The mean (k, d) of each cluster: sum_{i in C_j} 2 (mu_j - x_i), the gradient of its cost, vanishes there."""
-    members = (labels == np.arange(k)[:, None]).astype(X.dtype)
+    members = (labels == np.arange(k)[:, None]).astype(float)
     return members @ X / members.sum(1, keepdims=True)
 
 
@@ -105,7 +105,7 @@ def lloyd(X: Array, centres: Array) -> Clustering:
 def uniform(X: Array, k: int, rng: np.random.Generator) -> Array:
     """Random seeding: k of the points (k, d), drawn without replacement. ValueError as in ``check``."""
     check(X, k)
-    return X[rng.choice(len(X), k, replace=False)]
+    return X[rng.choice(len(X), k, replace=False)].astype(float)  # differences of unsigned integers wrap around
 
 
 def plus_plus(X: Array, k: int, rng: np.random.Generator) -> Array:
@@ -115,7 +115,7 @@ def plus_plus(X: Array, k: int, rng: np.random.Generator) -> Array:
     the minimum of G (Arthur and Vassilvitskii 2007). ValueError as in ``check``.
     """
     check(X, k)
-    X = X.astype(float)  # differences of unsigned integers wrap around
+    X = X.astype(float)
     chosen = [int(rng.integers(len(X)))]
     D2 = np.full(len(X), np.inf)
     while len(chosen) < k:
@@ -135,7 +135,7 @@ def purity(labels: Array, classes: Array) -> float:
     """The share of points whose class (m,), a label that k-means never saw, is the most common one in their cluster."""
     if labels.shape != classes.shape or labels.ndim != 1:
         raise ValueError(f"labels and classes must both be (m,); got {labels.shape} and {classes.shape}")
-    values, codes = np.unique(classes, return_inverse=True)
-    table = np.zeros((labels.max() + 1, len(values)))
-    np.add.at(table, (labels, codes), 1)
+    (clusters, rows), (values, columns) = (np.unique(a, return_inverse=True) for a in (labels, classes))
+    table = np.zeros((len(clusters), len(values)))
+    np.add.at(table, (rows, columns), 1)
     return float(table.max(1).sum() / len(labels))

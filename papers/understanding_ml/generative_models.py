@@ -101,14 +101,17 @@ def bernoulli_naive_bayes(X: Array, y: Array, smoothing: float = 1.0) -> Bernoul
     The likelihood is a product over features and classes, so each theta_yj is a ``bernoulli`` of its own: 2 d + 1
     numbers for two classes, where a table of P(x, y) has 2^(d + 1) - 1. ``smoothing`` counts as so many more examples
     with each value: without any, theta = 0 would call impossible what a sample happens not to hold.
-    ValueError for bad shapes, one class, other values than 0 and 1, or smoothing <= 0.
+    ValueError for bad shapes, one class, other values than 0 and 1, and smoothing that is not above 0 and finite, or so
+    small or large beside the counts that a theta rounds to 0 or 1.
     """
     classes, members = indicators(X, y)
     check_binary(X)
-    if not smoothing > 0:
-        raise ValueError(f"smoothing={smoothing}: must be above 0")
+    if not 0 < smoothing < np.inf:
+        raise ValueError(f"smoothing={smoothing}: must be above 0 and finite")
     counts = members.sum(0)
     theta = (members.T @ X + smoothing) / (counts + 2 * smoothing)[:, None]
+    if not ((theta > 0) & (theta < 1)).all():
+        raise ValueError(f"smoothing={smoothing}: too small or too large, a theta is 0 or 1 to rounding")
     return BernoulliNaiveBayes(classes, counts / len(y), theta)
 
 

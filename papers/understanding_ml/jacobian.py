@@ -114,17 +114,20 @@ def level_normal(f: Map, p: Array, r: float, directions: int = 720) -> Array:
     Where the level set crosses the circle of radius r about p, f equals f(p); the arc between the two crossings on
     which f is larger has the normal in its middle, which is its mean direction. No derivative is used. The mean of an
     arc of directions is weighted at its two ends by where f crosses between two neighbours. Up to O(r).
+    NaN where there are not two crossings: at a minimum, a maximum or a saddle there is no one normal.
     ValueError like ``check``.
     """
     check(p, r)
     around = circle(directions)
     rise = (f(p[..., None, :] + r * around) - f(p[..., None, :]))[..., 0]
     after = np.roll(rise, -1, axis=-1)
+    crosses = (rise > 0) != (after > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        crossing = np.where((rise > 0) != (after > 0), np.abs(rise) / np.abs(rise - after), 0)
+        crossing = np.where(crosses, np.abs(rise) / np.abs(rise - after), 0)
     # The share of the step to the next direction on which f is above f(p).
     share = np.where(rise > 0, np.where(after > 0, 1, crossing), np.where(after > 0, 1 - crossing, 0))
     middle = share @ (around + np.roll(around, -1, axis=0))
+    middle = np.where(crosses.sum(axis=-1, keepdims=True) == 2, middle, np.nan)
     return middle / np.linalg.norm(middle, axis=-1, keepdims=True)
 
 

@@ -1,7 +1,8 @@
 r"""Kernels, chapter 16 of the book: K(x, x') = <psi(x), psi(x')> without ever forming psi(x).
 
 A kernel maps X (m, d) and Z (n, d) to the matrix (m, n) of K(x_i, z_j). On one set of points that Gram matrix is
-symmetric and positive semidefinite, and a function is a kernel just when this is so for every set (Mercer).
+symmetric and positive semidefinite, and a function is a kernel just when this is so for every set (Mercer). Integers
+become float64 first: pixels of 8 bits would wrap around.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ Kernel = Callable[[Array, Array], Array]
 
 def linear(X: Array, Z: Array) -> Array:
     """<x, z>: psi is the identity."""
-    return X @ Z.T
+    return X.astype(float, copy=False) @ Z.T
 
 
 def polynomial(degree: int) -> Kernel:
@@ -26,7 +27,7 @@ def polynomial(degree: int) -> Kernel:
     """
     if degree < 1:
         raise ValueError(f"degree={degree}: must be at least 1")
-    return lambda X, Z: (1 + X @ Z.T) ** degree
+    return lambda X, Z: (1 + linear(X, Z)) ** degree
 
 
 def rbf(sigma: float) -> Kernel:
@@ -39,6 +40,7 @@ def rbf(sigma: float) -> Kernel:
         raise ValueError(f"sigma={sigma}: must be above 0")
 
     def kernel(X: Array, Z: Array) -> Array:
+        X, Z = X.astype(float, copy=False), Z.astype(float, copy=False)
         squares = (X**2).sum(1)[:, None] + (Z**2).sum(1) - 2 * X @ Z.T
         return np.exp(np.maximum(squares, 0) / (-2 * sigma**2))  # rounding errors may make a square negative
 

@@ -106,7 +106,7 @@ def linear_rademacher(X: Array, B: float, sigma: Array) -> Array:
     if not 0 < B < np.inf:
         raise ValueError(f"B={B}: must be finite and above 0")
     check_signs(sigma, (len(sigma), len(X)))
-    return B * np.linalg.norm(sigma @ X, axis=1) / len(X)
+    return B * np.linalg.norm(sigma @ X.astype(float, copy=False), axis=1) / len(X)
 
 
 def massart_bound(m: int, size: int) -> float:
@@ -142,18 +142,22 @@ def halfspace_gap(X: Array, y: Array, w: Array, noise: float) -> float:
     y (m,) is sign(w^T x), flipped with probability noise.
     h_v errs with probability noise + (1 - 2 noise) angle(v, w) / pi, linear in the angle of v up to w and -w. L_S is
     constant between the normals of the x_i. So the supremum is at w or next to a normal, with x_i on either side; the
-    opposite normals and -w have the same gaps. m^2 operations.
+    opposite normals and -w have the same gaps. m^2 operations. ValueError for points not in general position: two
+    on a line through the origin would change sides at once.
     """
     check_sample(X)
-    m = len(X)
+    X, m = X.astype(float, copy=False), len(X)
     check_signs(y, (m,))
     if X.shape[1] != 2 or w.shape != (2,) or not w.any() or not 0 <= noise <= 1:
         raise ValueError(f"X must be (m, 2), w (2,) and not 0, noise in [0, 1]; got {X.shape}, {w.shape}, {noise}")
-    normals = np.column_stack([-X[:, 1], X[:, 0]])
-    wrong = np.sign(X @ normals.T) != y[:, None]
+    normals, lengths = np.column_stack([-X[:, 1], X[:, 0]]), np.linalg.norm(X, axis=1)
+    distance = X @ normals.T
+    if not lengths.all() or np.sum(np.abs(distance) <= 1e-12 * np.outer(lengths, lengths)) > m:
+        raise ValueError("the points are not in general position: one is 0, or two lie on a line through the origin")
+    wrong = np.sign(distance) != y[:, None]
     np.fill_diagonal(wrong, False)
     others = wrong.sum(axis=0) / m  # the error without x_i, which is right on one side and wrong on the other
-    cosine = normals @ w / (np.linalg.norm(normals, axis=1) * np.linalg.norm(w))
+    cosine = normals @ w / (lengths * np.linalg.norm(w))
     true = noise + (1 - 2 * noise) * np.arccos(np.clip(cosine, -1, 1)) / pi
     at_w = abs(np.mean(np.sign(X @ w) != y) - noise)
     return float(max(np.abs(true - others).max(), np.abs(true - others - 1 / m).max(), at_w))

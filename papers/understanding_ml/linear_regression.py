@@ -11,12 +11,16 @@ import numpy as np
 from shared.tree import Array
 
 
-def check(X: Array, y: Array) -> None:
-    """ValueError unless X is (m, d), y (m,), m and d at least 1, and all numbers finite."""
+def check(X: Array, y: Array) -> tuple[Array, Array]:
+    """X and y in float64: integers of few bits, such as pixels, would wrap around when multiplied.
+
+    ValueError unless X is (m, d), y (m,), m and d at least 1, and all numbers finite.
+    """
     if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape:
         raise ValueError(f"X must be (m, d) and y (m,), with m and d at least 1; got X {X.shape} and y {y.shape}")
     if not (np.isfinite(X).all() and np.isfinite(y).all()):
         raise ValueError("X and y must be finite: drop or fill the missing values first")
+    return X.astype(float, copy=False), y.astype(float, copy=False)
 
 
 def singular(A: Array, scale: Array) -> bool:
@@ -29,14 +33,14 @@ def singular(A: Array, scale: Array) -> bool:
 
 
 def normal_equations(X: Array, y: Array, ridge: float = 0.0) -> Array:
-    r"""w with (X^T X + ridge I) w = X^T y: (9.7), and ridge regression (13.3) where ridge > 0.
+    r"""w with (X^T X + ridge I) w = X^T y: (9.6), and ridge regression (13.3) where ridge > 0.
 
     The gradient of |X w - y|^2 / 2 + ridge |w|^2 / 2 is X^T (X w - y) + ridge w; it vanishes there, and the function is
     convex. As (X^T X + ridge I) X^T = X^T (X X^T + ridge I), also w = X^T (X X^T + ridge I)^-1 y, which is the smaller
     system when m < d. Forming X^T X squares the condition number: see ``orthogonal``.
     ValueError when it is singular: fewer examples than features, or dependent columns, and no ridge.
     """
-    check(X, y)
+    X, y = check(X, y)
     if not 0 <= ridge < np.inf:
         raise ValueError(f"ridge={ridge}: must be finite and not negative")
     if ridge > 0 and X.shape[0] < X.shape[1]:
@@ -57,7 +61,7 @@ def orthogonal(X: Array, y: Array) -> Array:
     No X^T X is formed, so errors grow with the condition number of X and not with its square.
     ValueError when X has dependent columns.
     """
-    check(X, y)
+    X, y = check(X, y)
     Q, R = np.linalg.qr(X)
     if len(R) < X.shape[1] or singular(R, np.linalg.norm(R, axis=0)):
         raise ValueError("X has dependent columns: use minimum_norm, or normal_equations with a ridge above 0")
@@ -70,7 +74,7 @@ def minimum_norm(X: Array, y: Array, tolerance: float = 1e-12) -> Array:
     In the basis V the loss is sum_i (s_i v_i - u_i^T y)^2 / 2 + const: v_i = u_i^T y / s_i where s_i > 0, and where
     s_i = 0 any v_i will do and 0 is the shortest. Singular values below tolerance times the largest count as 0.
     """
-    check(X, y)
+    X, y = check(X, y)
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     kept = s > tolerance * s[0]
     return Vt[kept].T @ ((U[:, kept].T @ y) / s[kept])
@@ -83,7 +87,7 @@ def gradient_descent(X: Array, y: Array, steps: int) -> Iterator[Array]:
     max_i |1 - eta h_i|. That is smallest for eta = 2 / (h_1 + h_r): then it is (kappa - 1) / (kappa + 1).
     Every step is a combination of examples, so where X has dependent columns the limit w* is the shortest solution.
     """
-    check(X, y)
+    X, y = check(X, y)
     m = len(y)
     eta = 2 / sum(curvature(X))
     w = np.zeros(X.shape[1])
@@ -114,7 +118,7 @@ def noise_variance(X: Array, y: Array, w: Array) -> float:
     log-likelihood = -m/2 log(2 pi sigma^2) - |y - X w|^2 / (2 sigma^2); its derivative in sigma^2 vanishes there.
     At the fitted w the residual has lost d directions, so its expectation is (m - d)/m sigma^2, (m - 1)/m for a mean.
     """
-    check(X, y)
+    X, y = check(X, y)
     if w.shape != X.shape[1:]:
         raise ValueError(f"w must be (d,) = {X.shape[1:]}, got {w.shape}")
     return float(np.mean((y - X @ w) ** 2))
@@ -122,4 +126,4 @@ def noise_variance(X: Array, y: Array, w: Array) -> float:
 
 def powers(x: Array, degree: int) -> Array:
     """The features 1, x, ..., x^degree of x (m,): (m, degree + 1). Section 9.2.2."""
-    return x[:, None] ** np.arange(degree + 1)
+    return x.astype(float, copy=False)[:, None] ** np.arange(degree + 1)

@@ -19,17 +19,18 @@ from shared.tree import Array
 MOST_STEPS = 200  # of Newton's method, which takes about ten unless the ridge is all that holds the weights
 
 
-def check(X: Array, y: Array, ridge: float, kinds: str, labels: str) -> None:
-    """ValueError unless the shapes fit, all numbers are finite, X is not 0 and y is of one of NumPy's ``kinds``."""
+def check(X: Array, y: Array, ridge: float, kinds: str, labels: str) -> Array:
+    """X in float64. ValueError unless the shapes fit, all is finite, X not 0 and y of one of NumPy's ``kinds``."""
     if y.dtype.kind not in kinds:
         raise ValueError(f"labels must be {labels}; got an array of {y.dtype}")
-    linear_regression.check(X, y)
+    X, _ = linear_regression.check(X, y)
     if not X.any():
         raise ValueError("X is 0 everywhere: there is no feature to learn from")
     if not 0 <= ridge < np.inf:
         raise ValueError(f"ridge={ridge}: must be finite and not negative")
     if (y == y[0]).all():
         raise ValueError(f"all labels are {y[0]}: there must be examples of two classes at least")
+    return X
 
 
 def sigmoid(z: Array) -> Array:
@@ -60,7 +61,7 @@ class Binary:
     bend = 1 / 4  # the largest second derivative of the loss in the score <w, x>: sigmoid (1 - sigmoid)
 
     def __post_init__(self) -> None:
-        check(self.X, self.y, self.ridge, "if", "-1 and +1")
+        object.__setattr__(self, "X", check(self.X, self.y, self.ridge, "if", "-1 and +1"))
         if not np.isin(self.y, (-1, 1)).all():
             raise ValueError(f"labels must be -1 and +1; got {np.unique(self.y)[:5]}. From 0 and 1: 2 * y - 1")
 
@@ -112,7 +113,7 @@ class Multinomial:
     bend = 1 / 2  # the largest eigenvalue of diag(p) - p p^T, the second derivative of the loss in the scores
 
     def __post_init__(self) -> None:
-        check(self.X, self.y, self.ridge, "iu", "the integers 0 to K-1")
+        object.__setattr__(self, "X", check(self.X, self.y, self.ridge, "iu", "the integers 0 to K-1"))
         present = np.unique(self.y)
         if (present != np.arange(len(present))).any():
             raise ValueError(f"labels must be 0 to K-1, each at least once; got {present[:5]}: number them anew")

@@ -19,7 +19,7 @@ from papers.understanding_ml.learning_theory import check_sample, dichotomies
 from shared import tree
 from shared.errors import Diverged
 from shared.init import Initializer, fans, glorot_normal, he_normal
-from shared.layers.activation import GELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from shared.layers.activation import ACTIVATIONS
 from shared.layers.base import Layer
 from shared.layers.combinators import Sequential
 from shared.layers.linear import Linear
@@ -29,13 +29,6 @@ from shared.optim import Optimizer
 from shared.quadrature import moments
 from shared.tree import Array, Tree
 
-ACTIVATIONS: dict[str, Layer] = {
-    "relu": ReLU(),
-    "leaky relu": LeakyReLU(0.2),  # steep enough for its gain to differ from ReLU's
-    "sigmoid": Sigmoid(),
-    "tanh": Tanh(),
-    "gelu": GELU(),
-}
 INITIALISATIONS = ("xavier", "he", "gain", "equal")
 XOR = np.array([[1, 1], [-1, -1], [1, -1], [-1, 1]], np.float32), np.array([0, 0, 1, 1])  # class 1: the signs differ
 

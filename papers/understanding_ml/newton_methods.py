@@ -47,7 +47,7 @@ def backtracking(problem: Problem, w: Array, p: Array, g: Array) -> float:
     r"""The first of 1, 1/2, 1/4, ... that ``armijo`` accepts.
 
     F(w + r p) <= F(w) + r <g, p> + L/2 r^2 |p|^2, so every r <= 2 (1 - c_1) |<g, p>| / (L |p|^2) is accepted, and
-    halving ends above half of that. ValueError when no step down to 2^-100 is: then g is not the gradient of F.
+    halving ends at 1 or above half of that. ValueError when no step down to 2^-100 is: then g is not the gradient of F.
     """
     sufficient = armijo(problem, w, p, slope(p, g))
     for k in range(TRIALS):

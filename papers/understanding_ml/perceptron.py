@@ -6,13 +6,14 @@ from papers.understanding_ml import linear_regression
 from shared.tree import Array
 
 
-def check(X: Array, y: Array) -> None:
-    """ValueError unless X is (m, d) and finite, and y (m,) holds labels -1 and +1, both of them."""
+def check(X: Array, y: Array) -> tuple[Array, Array]:
+    """X and y in float64. ValueError unless X is (m, d) and finite, and y (m,) holds labels -1 and +1, both of them."""
     if not np.isin(y, (-1, 1)).all():
         raise ValueError(f"labels must be -1 or +1; got {', '.join(map(str, np.unique(y)[:4]))}")
-    linear_regression.check(X, y)
+    floats = linear_regression.check(X, y)
     if len(np.unique(y)) == 1:
         raise ValueError(f"all labels are {y[0]}: a classifier needs examples of both classes")
+    return floats
 
 
 def perceptron(X: Array, y: Array, limit: int = 100_000) -> tuple[Array, int]:
@@ -24,7 +25,7 @@ def perceptron(X: Array, y: Array, limit: int = 100_000) -> tuple[Array, int]:
     The example of an update is the first that is on the wrong side. No constant feature is added: the halfspace is
     homogeneous. ValueError after ``limit`` updates: then gamma < rho / sqrt(limit), or the classes are not separable.
     """
-    check(X, y)
+    X, y = check(X, y)
     signed = y[:, None] * X
     w = np.zeros(X.shape[1])
     for updates in range(limit + 1):

@@ -26,6 +26,7 @@ def distortion(W: Array, Q: Array) -> Array:
     """
     if W.ndim != 2 or Q.ndim != 2 or W.shape[1] != Q.shape[1]:
         raise ValueError(f"W must be (n, d) and Q (|Q|, d); got {W.shape} and {Q.shape}")
+    Q = Q.astype(float, copy=False)  # squares of small integers would wrap around
     squares = np.sum(Q**2, axis=1)
     if not ((squares > 0) & np.isfinite(squares)).all():
         raise ValueError("every vector of Q must be finite and not 0: drop the others")

@@ -1,5 +1,6 @@
 """What a study is: one question of the book, measured, drawn and judged."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,22 @@ def repeats(effort: float, at_quick: int, least: int = 2) -> int:
 
 
 def measured(study: str, part: str, value: Callable[[Rows], float]) -> Callable[[Rows], list[float]]:
-    """A claim's measurement: ``value`` of each seed's rows of one part of a study, nothing where there are none."""
+    """A claim's measurement: ``value`` of each seed's rows of one part of a study, nothing where there are none.
+
+    NaN for a seed whose rows hold a NaN, which the max and the min of pandas would skip: all rows of a part have the
+    same columns.
+    """
+
+    def of_seed(own: Rows) -> float:
+        return math.nan if own.isna().any(axis=None) else value(own)
 
     def measure(rows: Rows) -> list[float]:
         own = rows[(rows["study"] == study) & (rows["part"] == part)]
-        return per_seed(own if own.empty else own_columns(own), value)
+        return per_seed(own if own.empty else own_columns(own), of_seed)
 
     return measure
+
+
+def farthest_from(target: float) -> Callable[[Sequence[float]], float]:
+    """A claim's ``average`` where every seed should find the target: the value that is farthest from it."""
+    return lambda values: max(values, key=lambda found: abs(found - target))

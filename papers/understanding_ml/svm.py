@@ -39,7 +39,7 @@ class Machine:
         """f (m,) of X (m, d); the prediction is its sign. ValueError when the number of features is another."""
         if X.ndim != 2 or X.shape[1] != self.X.shape[1]:
             raise ValueError(f"X must be (m, {self.X.shape[1]}) as in training, got {X.shape}")
-        return self.kernel(X, self.X) @ (self.alpha * self.y) + self.b
+        return self.kernel(X.astype(float, copy=False), self.X) @ (self.alpha * self.y) + self.b
 
     @property
     def w(self) -> Array:
@@ -61,10 +61,9 @@ def fit(X: Array, y: Array, kernel: Kernel = linear, C: float = np.inf, bias: bo
     What remains, to be maximised over 0 <= alpha <= C, is D = sum alpha_i - |w|^2 / 2, which needs K alone.
     Without b the equality is dropped. ValueError for data or C that make no sense, and from ``smo``.
     """
-    check(X, y)
+    X, y = check(X, y)
     if not C > 0:
         raise ValueError(f"C={C}: must be above 0")
-    X, y = X.astype(np.float64), y.astype(np.float64)
     K = kernel(X, X)
     if not np.isfinite(K).all():
         raise ValueError("the kernel's values are not finite: scale the features")
@@ -157,7 +156,7 @@ def pegasos(X: Array, y: Array, lam: float, draws: Array) -> Iterator[Array]:
     function, w_{t+1} = (1 - 1/t) w_t + [...] y x / (lambda t). Hence w_{t+1} = theta / (lambda t) from w_1 = 0, where
     theta sums the y x of the examples that had a hinge loss. ValueError for a lambda not above 0, and draws of others.
     """
-    check(X, y)
+    X, y = check(X, y)
     if not lam > 0:
         raise ValueError(f"lambda={lam}: must be above 0")
     if draws.ndim != 2 or not np.isin(draws, range(len(y))).all():
@@ -174,7 +173,7 @@ def pegasos(X: Array, y: Array, lam: float, draws: Array) -> Iterator[Array]:
 
 
 def pegasos_bound(T: Numbers, rho: float, lam: float) -> Numbers:
-    r"""4 rho^2 / (lambda T) (1 + log T), section 15.5: the mean iterate's expected (15.12) is at most so far from best.
+    r"""4 rho^2 / (lambda T) (1 + log T) of 14.5.3: the mean iterate's expected (15.12) is at most so far from best.
 
     Strong convexity and the step 1 / (lambda t) give G^2 / (2 lambda T) (1 + log T), where |v| <= G (Theorem 14.11).
     theta has at most t - 1 terms, so |w_t| <= rho / lambda, and |v| <= lambda |w| + |x| <= 2 rho = G: half of it.

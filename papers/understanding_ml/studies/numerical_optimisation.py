@@ -160,7 +160,7 @@ def line_searches(run: Run) -> None:
     """Backtracking's smallest step over (1 - c_1) / L, and the share of BFGS's steps with both Wolfe conditions."""
     quadratic, valley = turned(run, np.geomspace(1, 100, 5)), Rosenbrock()
     path = steepest_descent(quadratic, run.rng.standard_normal(5), tolerance=1e-6)
-    shortest = min(np.linalg.norm(b - a) / np.linalg.norm(quadratic.gradient(a)) for a, b in pairwise(path))
+    shortest = np.min([np.linalg.norm(b - a) / np.linalg.norm(quadratic.gradient(a)) for a, b in pairwise(path)])
     fine = []
     for _ in range(10):
         for a, b in pairwise(bfgs(valley, VALLEY + 0.3 * run.rng.standard_normal(2))):
@@ -246,7 +246,7 @@ def projected(run: Run, n: int) -> None:
     run.record(
         part="projected",
         length=np.linalg.norm(path, axis=2).max() / B,
-        subgradient=max(lengths) / (B + 1),
+        subgradient=np.max(lengths) / (B + 1),
         bound=(loss(suffix_average(path, 1)).mean() - loss(best)) / lipschitz_bound(B, B + 1, T),
     )
 
@@ -274,7 +274,7 @@ def adaptive(run: Run) -> None:
     furthest = np.maximum.accumulate(np.abs(path).max(1))
     bounds = (furthest**2 / (2 * 0.5) + 0.5) * np.sqrt(h).sum(1) / T
     means = np.cumsum(path, axis=0) / T[:, None]
-    run.record(part="regret", bound=max(oblique.loss(mean) / most for mean, most in zip(means, bounds, strict=True)))
+    run.record(part="regret", bound=np.max(np.array([oblique.loss(mean) for mean in means]) / bounds))
 
     etas = (0.03, 0.06, 0.12)
     sizes = [np.abs(descend(aligned, w, RMSProp(eta), 2000)[-200:]).mean() for eta in etas]

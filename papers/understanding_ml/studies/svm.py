@@ -307,7 +307,8 @@ CLAIMS = (
         source="Theorem 15.4",
         statement="Hard-SVM's 0-1 error is below the bound, at every d and m (largest ratio to it)",
         measure=lambda rows: [
-            max(pair) for pair in zip(*(largest(part, "ratio")(rows) for part in ("dimension", "size")), strict=True)
+            float(np.max(pair))
+            for pair in zip(*(largest(part, "ratio")(rows) for part in ("dimension", "size")), strict=True)
         ],
         holds=lambda ratio: ratio <= 1,
         tolerance="<= 1",
@@ -340,7 +341,7 @@ CLAIMS = (
     ),
     Claim(
         id="uml-pegasos-bound",
-        source="Section 15.5",
+        source="Section 14.5.3, for (15.12)",
         statement="SGD's mean suboptimality is below 4 rho^2/(lambda T) (1 + log T) at every T (largest ratio to it)",
         measure=largest("descent", "ratio"),
         holds=lambda ratio: ratio <= 1,
@@ -349,7 +350,7 @@ CLAIMS = (
     ),
     Claim(
         id="uml-pegasos-rate",
-        source="Section 15.5",
+        source="Section 14.5.3, for (15.12)",
         statement="It falls like 1/T (slope of its logarithm in log T over the last two decades of T)",
         measure=measured("svm", "descent", rate),
         holds=lambda slope: abs(slope + 1) < 0.15,
