@@ -327,7 +327,7 @@ def test_logits_and_gradients_equal_torchs(name: str, train: bool) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_gradient_of_the_whole_network(name: str) -> None:
     net, _ = NETS[name]
-    rng = np.random.default_rng(0)  # with some seeds a difference steps over a kink of a ReLU or of a pool
+    rng = np.random.default_rng(1)  # with some seeds a difference steps over a kink of a ReLU or of a pool
     p, x = double(net.init(rng)), rng.standard_normal((6, 5, 6, 3))
     gradcheck.check(lambda q: parameters_alone(net, q, p, x), tree.trainable(p), rng=rng, rtol=1e-5)
 

@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from shared.init import he_normal
+from shared.init import Normal, he_normal
 from shared.layers.activation import ReLU
 from shared.layers.base import EVAL, Layer, Mode, Pullback
 from shared.layers.combinators import Sequential
@@ -45,16 +45,20 @@ def mlp(shape: Shape, depth: int, width: int, classes: int = 10) -> Sequential:
 
 
 def alexnet(shape: Shape, classes: int = 10, channels: int = 64, hidden: tuple[int, int] = (384, 192)) -> Sequential:
-    """Two modules (conv 5x5, max pool 3x3, local response normalisation), two hidden layers, a linear one."""
+    """Two modules (conv 5x5, max pool 3x3, local response normalisation), two hidden layers, a linear one.
+
+    Weights start as in TensorFlow's tutorial on CIFAR-10, which has the same layers: He's do not reckon with max pools.
+    """
     height, width, c_in = shape
+    dense_weight = Normal(0.04)
 
     def module(c_in: int, first: bool) -> list[Layer]:
-        conv = Conv2d(c_in, channels, 5, padding=2, weight=he_normal, input_is_data=first)
+        conv = Conv2d(c_in, channels, 5, padding=2, weight=Normal(0.05), input_is_data=first)
         return [conv, ReLU(), MaxPool(3, 2, 1), LocalResponseNorm()]
 
     places = -(-height // 4) * -(-width // 4)  # each pool halves, rounding up
-    dense = (Linear(places * channels, hidden[0], he_normal), ReLU(), Linear(*hidden, he_normal), ReLU())
-    last = Linear(hidden[1], classes, he_normal)
+    dense = (Linear(places * channels, hidden[0], dense_weight), ReLU(), Linear(*hidden, dense_weight), ReLU())
+    last = Linear(hidden[1], classes, Normal(1 / hidden[1]))
     return Sequential((*module(c_in, True), *module(channels, False), Reshape((-1,)), *dense, last))
 
 
