@@ -47,7 +47,7 @@ def mlp(shape: Shape, depth: int, width: int, classes: int = 10) -> Sequential:
 def alexnet(shape: Shape, classes: int = 10, channels: int = 64, hidden: tuple[int, int] = (384, 192)) -> Sequential:
     """Two modules (conv 5x5, max pool 3x3, local response normalisation), two hidden layers, a linear one.
 
-    Weights start as in TensorFlow's tutorial on CIFAR-10, which has the same layers: He's do not reckon with max pools.
+    Weights start as in TensorFlow's tutorial on CIFAR-10, which has the same layers (notes.md, "What surprised us").
     """
     height, width, c_in = shape
     dense_weight = Normal(0.04)
