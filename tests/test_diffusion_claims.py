@@ -6,6 +6,7 @@ import pytest
 
 from papers.diffusion import claims, figure, imagenet
 from papers.diffusion.images import CLASSES, WIDTH, data, grey
+from shared.claims import judge
 
 
 def made_up_rows() -> pd.DataFrame:
@@ -76,6 +77,19 @@ def test_claims_measure_what_they_say() -> None:
     assert values["diffusion-gan-budget"] == pytest.approx([1])
     assert values["diffusion-gan-history"] == pytest.approx([1, 1])
     assert not any(value for name, value in values.items() if "imagenet" in name or name.startswith("diffusion-table5"))
+
+
+def test_points_without_metrics_leave_no_verdict_on_all_of_them() -> None:
+    rows = made_up_rows()
+    lost = (rows["kind"] == "sample") & (rows["scale"] >= 2)
+    rows.loc[lost | (rows["moment"] == 2), list(claims.MEASURED)] = np.nan
+    of_all = (
+        *("fig4-interior", "fig4-precision", "fig4-recall", "fig4-inception-score", "table4-training-on-labels"),
+        *("sigma", "gan-history"),
+    )
+    ledger = judge(claims.CLAIMS, rows, "digits").set_index("id")
+    assert (ledger.loc[[f"diffusion-{name}" for name in of_all], "verdict"] == "not reproduced").all()
+    assert ledger.loc["diffusion-table4-conditional", "verdict"] == "reproduced"
 
 
 @pytest.mark.parametrize(

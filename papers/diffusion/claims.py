@@ -1,4 +1,7 @@
-"""The paper's claims as functions of recorded rows: a point of a figure each, or an evaluation in training."""
+"""The paper's claims as functions of recorded rows: a point of a figure each, or an evaluation in training.
+
+A point whose samples left float32 has a row without metrics: what is said of all of them is then NaN.
+"""
 
 from collections.abc import Callable
 
@@ -66,7 +69,7 @@ def at(own: Rows, scale: float, column: str) -> float | None:
 def interior_minimum(own: Rows) -> float | None:
     """The lower Frechet distance of the two ends of the sweep over the lowest between them."""
     distance = own["frechet"].to_numpy()
-    return float(min(distance[0], distance[-1]) / distance[1:-1].min()) if len(distance) > 2 else None
+    return float(np.min([distance[0], distance[-1]]) / distance[1:-1].min()) if len(distance) > 2 else None
 
 
 def compared(
@@ -97,7 +100,7 @@ def guided_unconditional(own: Rows) -> float | None:
     """The lowest Frechet distance of the guided unconditional model over that of the conditional one without."""
     guided = own[(own["model"] == "unconditional") & (own["scale"] > 0)]["frechet"]
     unguided = at(own[own["model"] == "conditional"], 0.0, "frechet")
-    return None if guided.empty or unguided is None else float(guided.min() / unguided)
+    return None if guided.empty or unguided is None else float(guided.min(skipna=False) / unguided)
 
 
 def ablated(rows: Rows) -> Rows:
@@ -111,8 +114,8 @@ def ablated(rows: Rows) -> Rows:
 
 def without_sigma(own: Rows) -> float | None:
     """The Frechet distance without Sigma over that with it, the smaller of the scales."""
-    table = own.pivot_table(index="scale", columns="with_sigma", values="frechet")
-    return float((table[False] / table[True]).min()) if {True, False} <= set(table) else None
+    table = own.pivot(index="scale", columns="with_sigma", values="frechet")
+    return float((table[False] / table[True]).min(skipna=False)) if {True, False} <= set(table) else None
 
 
 def unguided(rows: Rows) -> Rows:
@@ -182,7 +185,7 @@ def recall_against_gan(sampler: str) -> Callable[[Rows], list[float]]:
 
 def last_over_best(own: Rows) -> float:
     """The GAN's Frechet distance at the end of its training over the lowest in its course."""
-    return float(own["frechet"].iloc[-1] / own["frechet"].min())
+    return float(own["frechet"].iloc[-1] / own["frechet"].min(skipna=False))
 
 
 def budgets(rows: Rows) -> list[float]:

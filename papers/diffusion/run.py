@@ -82,7 +82,8 @@ def main(cfg: DictConfig) -> None:
         trained = experiment.run(train, list(sources.values()), forecast=full)
         points = sampling.jobs(config, failed=[outcome.job for outcome in experiment.failures])
         sampled = experiment.run(partial(sampling.measure, sources), points)
-        rows = complete(pd.concat([trained, sampled], ignore_index=True))
+        lost = [outcome.job | {"part": "metrics"} for outcome in experiment.failures if outcome.job in points]
+        rows = complete(pd.concat([trained, sampled, pd.DataFrame(lost)], ignore_index=True))
         session.finish(
             rows,
             CLAIMS,
