@@ -90,8 +90,13 @@ class Setting:
         """Copy the state that a finished job ended with into the leaves of a tree with the same paths."""
         folder = self.run_folder(job)
         found = checkpoint.load(folder) if folder.exists() else None
-        if found is None or found[0] != job["steps"]:
+        if found is None:
             raise RunError(f"{folder} has no checkpoint of its last step. Delete that folder and run again.")
+        if found[0] != job["steps"]:
+            raise RunError(
+                f"{folder} has no checkpoint of its last step. Delete {folder / 'rows.json'} and run again: "
+                f"the job goes on from step {found[0]}."
+            )
         checkpoint.copy(found[1], into, folder)
 
 

@@ -167,12 +167,21 @@ def test_damaged_rows(tmp_path: Path) -> None:
 
 
 def test_weights_are_those_of_the_last_step(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    do(tmp_path, grid(1))
+    rows = do(tmp_path, grid(1))
+    end = weights(tmp_path, grid()[0])
     folder = setting(tmp_path).run_folder(grid()[0])
     os.truncate(folder / "step-20.npz", 99)
+    advice = rf"^{folder} has no checkpoint of its last step\. Delete {folder}/rows\.json .* goes on from step 18\.$"
     for _ in range(2):
-        with pytest.raises(RunError, match=f"^{folder} has no checkpoint of its last step. Delete that folder"):
+        with pytest.raises(RunError, match=advice):
             weights(tmp_path, grid()[0])
+    (folder / "rows.json").unlink()
+    pd.testing.assert_frame_equal(do(tmp_path, grid(1)), rows)
+    np.testing.assert_array_equal(weights(tmp_path, grid()[0]), end)
+    for checkpoint_file in folder.glob("step-*"):
+        checkpoint_file.unlink()
+    with pytest.raises(RunError, match=rf"^{folder} has no checkpoint of its last step\. Delete that folder and run"):
+        weights(tmp_path, grid()[0])
 
 
 @pytest.mark.faults(14)
