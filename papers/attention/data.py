@@ -148,8 +148,8 @@ class Batches:
     def by_length(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """`rows` by target length, then source length; those that are equal in both stay in their order.
 
-        The source lengths rise and fall in turn: without a jump at the next target length, a batch across it needs
-        three fifths of the padding.
+        The source lengths rise and fall in turn: without a jump at the next target length, a batch across it needs less
+        padding.
         """
         source, target = self.lengths[:, rows]
         return rows[np.lexsort((np.where(target % 2, source, -source), target))]
