@@ -42,11 +42,11 @@ def cpu_name() -> str:
 
 
 def blas() -> dict[str, Any]:
-    """The BLAS that NumPy calls: library, version, kernel (architecture)."""
-    for library in threadpool_info():
-        if library["user_api"] == "blas":
-            return {key: library.get(key) for key in ("internal_api", "version", "architecture")}
-    return {"internal_api": "unknown", "version": None, "architecture": None}
+    """The BLAS that NumPy calls, and not SciPy, which brings its own: library, version, kernel (architecture)."""
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    numpys = [library for library in loaded if Path(library["filepath"]).parent.name == "numpy.libs"]
+    found = (numpys or loaded or [{"internal_api": "unknown"}])[0]
+    return {key: found.get(key) for key in ("internal_api", "version", "architecture")}
 
 
 def warn_if_blas_is_held_back() -> None:
