@@ -82,10 +82,10 @@ def _completed(rows: pd.DataFrame, lost: Sequence[Mapping[str, Any]]) -> pd.Data
     """
     dropped, added = list[int](), list[pd.DataFrame]()
     for job in lost:
-        alike = rows
-        for key, value in job.items():
-            if key != "seed":
-                alike = alike[alike[key].map(lambda found, value=value: found == value)] if key in rows else rows[:0]
+        same = np.full(len(rows), set(job) <= set(rows))
+        for key in (job.keys() - {"seed"}) & set(rows):
+            same &= [found == job[key] for found in rows[key]]
+        alike = rows[same]
         gone = [other["seed"] for other in lost if {**other, "seed": job["seed"]} == job]
         others = alike[~alike["seed"].isin(gone)] if len(alike) else alike
         if others.empty:

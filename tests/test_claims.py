@@ -85,6 +85,15 @@ def test_a_claim_that_lost_a_value_is_not_reproduced(lost: list[int], verdicts: 
     assert ledger["verdict"].to_dict() == verdicts | {"no scale's": "not tested at this scale"}
 
 
+def test_a_lost_job_unlike_all_others_leaves_their_claims_alone() -> None:
+    rows = pd.DataFrame([{"net": "a", "widths": [3], "seed": 0}])
+    measures = {"of a": lambda rows: [1.0] * len(rows), "of none": lambda rows: []}
+    claims = [a_claim([], id=name, measure=measure) for name, measure in measures.items()]
+    for lost in ({"net": "b", "widths": [3], "seed": 0}, {"net": "a", "widths": [3], "rate": 1.0, "seed": 0}):
+        ledger = judge(claims, rows, "digits", [lost])
+        assert list(ledger["verdict"]) == ["reproduced", "not reproduced"]
+
+
 def test_without_any_rows_what_was_lost_is_not_reproduced() -> None:
     ledger = judge([a_claim([])], pd.DataFrame(), "digits", JOBS[:1])
     assert ledger["verdict"].item() == "not reproduced"
