@@ -52,6 +52,7 @@ def responses(x: Array, size: int, mean: Array, filters: Array) -> Array:
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
     y = np.empty((n, 2, 4, count), x.dtype)
     step = max(1, SCALARS // (height * width * max(count, len(mean))))
+    threshold = np.full(count, THRESHOLD, x.dtype)  # NumPy compares with a row faster than with one number
 
     def answer(images: slice) -> None:
         for start in range(images.start, images.stop, step):
@@ -60,8 +61,8 @@ def responses(x: Array, size: int, mean: Array, filters: Array) -> Array:
             for i, (rows, columns) in enumerate(quarters(height, width)):
                 quarter = p[:, rows, columns]
                 r = (quarter.reshape(-1, len(mean)) @ filters).reshape(len(p), -1, count)
-                y[piece, 0, i] = np.maximum(r, THRESHOLD).sum(1) - THRESHOLD * r.shape[1]
-                y[piece, 1, i] = -np.minimum(r, -THRESHOLD, out=r).sum(1) - THRESHOLD * r.shape[1]
+                y[piece, 0, i] = np.maximum(r, threshold).sum(1) - THRESHOLD * r.shape[1]
+                y[piece, 1, i] = -np.minimum(r, -threshold, out=r).sum(1) - THRESHOLD * r.shape[1]
 
     threads.spread(answer, n)
     return y.reshape(n, -1)
