@@ -45,7 +45,7 @@ DOUBLE = 20_000  # the largest n in float64
 JITTER = {"float64": 1e-10, "float32": 1e-4}
 TOLERANCE, PASSES = 1e-8, 15  # of max |(K + ridge I) alpha - Y| (max |Y| = 1); the most solutions with one factor
 AT_A_TIME = 1_024  # filters
-LARGE = 5 * 10**8  # bytes from which a job has the machine to itself
+LARGE = 8 * 10**8  # bytes from which a job has the machine to itself
 
 EQUATIONS, UNKNOWNS, EPOCHS, RECORD_EVERY = 50, 200, 300, 10  # of the SGD study
 DIMENSION = 20  # of theorem 1's generated points
