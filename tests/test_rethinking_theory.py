@@ -750,6 +750,13 @@ def test_figures_are_drawn_from_rows_among_others(rows: pd.DataFrame) -> None:
     }  # true and random labels: the inputs that it was read on
 
 
+@pytest.mark.parametrize("failed, drawn", [("interpolation", 0), ("bandwidth", 4), ("sgd", 6), ("theorem1", 6)])
+def test_a_study_that_failed_leaves_the_others_their_panels(rows: pd.DataFrame, failed: str, drawn: int) -> None:
+    left = section5_figure.figure(rows[rows["study"] != failed], {"digits": "8x8 digits"})
+    assert sum(axes.axison for axes in left.axes) == drawn
+    assert plot.png(left).startswith(b"\x89PNG")
+
+
 def test_the_papers_wavelets_are_no_random_filters(rows: pd.DataFrame) -> None:
     drawn = section5_figure.figure(rows.replace({"data": {"digits": "mnist"}}), {"mnist": "mnist"})
     labels = {line.get_label(): line.get_color() for line in drawn.axes[0].lines}

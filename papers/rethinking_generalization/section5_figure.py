@@ -1,6 +1,7 @@
 """The figures of section 5 and of the bounds, as pure functions of recorded rows."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,8 +43,13 @@ BOUNDS = {
 
 
 def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """Errors and norms against n for each data set, which ``titles`` names; widths of the kernel; SGD; theorem 1."""
+    """Errors and norms against n for each data set, which ``titles`` names; widths of the kernel; SGD; theorem 1.
+
+    A study without rows, of which every job failed, leaves its panels empty.
+    """
     kernels = own(rows, "interpolation")
+    if kernels.empty:
+        return nothing("No interpolation: none of the kernels' jobs was finished.")
     names = list(kernels["data"].unique())
     with plt.rc_context(plot.STYLE):
         columns = len(names) + 2
@@ -55,11 +61,17 @@ def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             column[0].set_title(f"{titles[name]}: interpolants generalise")
             norms(column[1], found, name)
             column[1].set_title(f"{titles[name]}: their norms")
-        widths = own(rows, "bandwidth")
-        bandwidths(panels[0, -2], widths, titles[widths["data"].iloc[0]])
-        norm_against_error(panels[1, -2], widths)
-        sgd(panels[0, -1], own(rows, "sgd", part="curve"))
-        theorem(panels[1, -1], own(rows, "theorem1"))
+        for axes, draw, name in (
+            (panels[0, -2], partial(bandwidths, titles=titles), "bandwidth"),
+            (panels[1, -2], norm_against_error, "bandwidth"),
+            (panels[0, -1], sgd, "sgd"),
+            (panels[1, -1], theorem, "theorem1"),
+        ):
+            found = own(rows, name)
+            if found.empty:
+                axes.set_axis_off()
+            else:
+                draw(axes, found)
         counts = ", ".join(
             f"{found['filters'].max():,.0f} on {titles[str(name)]}"
             for name, found in kernels.groupby("data", sort=False)
@@ -75,6 +87,14 @@ def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
                 f"normal points and values, and images with the parity of the digit. {seeds(kernels)}",
             ],
         )
+    return drawn
+
+
+def nothing(reason: str) -> Figure:
+    """A figure that says why there is none."""
+    drawn, (panel,) = plot.panels(1)
+    plot.caption(drawn, [reason])
+    panel.set_axis_off()
     return drawn
 
 
@@ -141,7 +161,7 @@ def plain(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def bandwidths(axes: Axes, found: pd.DataFrame, title: str) -> None:
+def bandwidths(axes: Axes, found: pd.DataFrame, titles: Mapping[str, str]) -> None:
     """Test error against the width, and what bw = 0.02 would be in each reading."""
     plot.band(axes, found, "spread", "test_error", color=COLOUR["pixels"], marker="o", ms=3)
     named = found[found["reading"].fillna("") != ""].groupby("reading", sort=False)[["spread", "test_error"]].median()
@@ -149,7 +169,8 @@ def bandwidths(axes: Axes, found: pd.DataFrame, title: str) -> None:
     for (reading, row), (colour, size) in zip(named.iterrows(), styles, strict=True):
         axes.plot(row["spread"], row["test_error"], "D", color=colour, ms=size, label=str(reading))
     axes.set(xscale="log", xlabel="gamma × mean |x − x'|²", ylabel="test error (%)", ylim=(0, 100))
-    axes.set_title(f"{title}, n = {found['n'].iloc[0]:,.0f}: what bw = {README_GAMMA} says")
+    title, n = titles[found["data"].iloc[0]], found["n"].iloc[0]
+    axes.set_title(f"{title}, n = {n:,.0f}: what bw = {README_GAMMA} says")
     axes.legend(fontsize=7, title="bw read as", title_fontsize=7)
 
 
@@ -165,11 +186,12 @@ def norm_against_error(axes: Axes, found: pd.DataFrame) -> None:
 
 def sgd(axes: Axes, found: pd.DataFrame) -> None:
     """The distance to where SGD must end, by epoch."""
+    curves = found[found["part"] == "curve"]
     for column, colour, label in (
         ("from_zero", "tab:blue", "from 0, to the pseudoinverse's solution"),
         ("from_elsewhere", "tab:orange", "from elsewhere, to the nearest interpolant"),
     ):
-        plot.band(axes, found, "epoch", column, color=colour, label=label)
+        plot.band(axes, curves, "epoch", column, color=colour, label=label)
     axes.axhline(1e-6, color="0.5", lw=1, ls=":", label="1e-6")
     axes.set(yscale="log", xlabel="epoch of SGD", ylabel="relative distance", title="SGD finds the least norm from 0")
     axes.legend(fontsize=7)
@@ -190,10 +212,7 @@ def bounds(rows: pd.DataFrame, title: str) -> Figure:
     """The measured gap of Figure 1's networks and the bounds, against p and by condition."""
     found = own(rows, "bounds")
     if found.empty:
-        drawn, (panel,) = plot.panels(1)
-        plot.caption(drawn, ["No bounds: the network of Figure 1 has convolutions."])
-        panel.set_axis_off()
-        return drawn
+        return nothing("No bounds: the network of Figure 1 has convolutions.")
     random = found[(found["condition"] == "labels") & (found["p"] == 1)].set_index("seed")["rademacher"]
     estimate = found["seed"].map(random).where(found["condition"] == "labels")  # measured on the images as they are
     found = found.assign(rademacher_bound=list(map(rademacher_bound, estimate, found["images"])))
