@@ -750,7 +750,7 @@ def test_figures_are_drawn_from_rows_among_others(rows: pd.DataFrame) -> None:
     }  # true and random labels: the inputs that it was read on
 
 
-@pytest.mark.parametrize("failed, drawn", [("interpolation", 0), ("bandwidth", 4), ("sgd", 6), ("theorem1", 6)])
+@pytest.mark.parametrize(("failed", "drawn"), [("interpolation", 0), ("bandwidth", 4), ("sgd", 6), ("theorem1", 6)])
 def test_a_study_that_failed_leaves_the_others_their_panels(rows: pd.DataFrame, failed: str, drawn: int) -> None:
     left = section5_figure.figure(rows[rows["study"] != failed], {"digits": "8x8 digits"})
     assert sum(axes.axison for axes in left.axes) == drawn
