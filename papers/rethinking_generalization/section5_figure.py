@@ -45,11 +45,11 @@ BOUNDS = {
 def figure(rows: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     """Errors and norms against n for each data set, which ``titles`` names; widths of the kernel; SGD; theorem 1.
 
-    A study without rows, of which every job failed, leaves its panels empty.
+    A study without rows, failed or still to come, leaves its panels empty.
     """
     kernels = own(rows, "interpolation")
     if kernels.empty:
-        return nothing("No interpolation: none of the kernels' jobs was finished.")
+        return nothing("No interpolation: none of the kernels' jobs is finished.")
     names = list(kernels["data"].unique())
     with plt.rc_context(plot.STYLE):
         columns = len(names) + 2
